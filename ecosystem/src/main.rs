@@ -1,0 +1,2 @@
+//! ecosystem
+fn main() {}
