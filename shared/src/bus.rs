@@ -1,0 +1,94 @@
+//! The bus between gateways and workers, as a promise kept in two ways: [`local`] within one process, and RabbitMQ.
+//!
+//! **Commands** go to partitions. A partition's batches reach its one active consumer in the order published; what was
+//! not acknowledged when the consumer goes away is delivered again, in order, to the next. They may be delivered twice
+//! and they may be lost with the broker: the promise is the answer, and the gateway resends until it has one.
+//!
+//! **Durable events** are handled by every role at least once after `publish_events` has returned, whatever is killed.
+//!
+//! `tests/bus_contract.rs` holds both implementations to this page.
+
+pub mod local;
+
+use crate::{command::CommandBatch, event::DurableEvent};
+use futures_util::future::BoxFuture;
+use std::{sync::Arc, time::Duration};
+use thiserror::Error;
+
+/// Why a batch was not taken. In none of these cases will it ever be applied, except `Broken`: there it is unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum PublishError {
+    #[error("the queue is full")]
+    Full,
+    #[error("the queue is not there")]
+    Unroutable,
+    #[error("the broker has stopped taking messages")]
+    Blocked,
+    #[error("the connection to the broker broke")]
+    Broken,
+}
+
+/// The consumer has lost its queue; what it had not acknowledged goes to the next one. Subscribe again.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("the bus went away: {0}")]
+pub struct BusLost(pub String);
+
+/// A batch as a consumer gets it. `tag` rises within one consumer.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub tag: u64,
+    /// This batch was delivered before; perhaps it was applied, perhaps not.
+    pub redelivered: bool,
+    pub batch: Arc<CommandBatch>,
+}
+
+/// A role that handles durable events.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum EventRole {
+    Notify,
+    Index,
+    Push,
+    Files,
+}
+
+pub trait Bus: Send + Sync + 'static {
+    fn partitions(&self) -> u16;
+
+    /// Ok: the batch is in the queue. It leaves it unhandled after `ttl`.
+    fn publish(&self, partition: u16, batch: Arc<CommandBatch>, ttl: Duration) -> BoxFuture<'_, Result<(), PublishError>>;
+
+    /// Subscribes to a partition. Several may; one at a time gets its batches, the others stand by.
+    fn consume(&self, partition: u16) -> BoxFuture<'_, Result<Box<dyn CommandConsumer>, BusLost>>;
+
+    /// Ok: each role handles these at least once. Only then may their outbox rows go.
+    fn publish_events(&self, events: Vec<DurableEvent>) -> BoxFuture<'_, Result<(), PublishError>>;
+
+    fn consume_events(&self, role: EventRole) -> BoxFuture<'_, Result<Box<dyn EventConsumer>, BusLost>>;
+
+    /// Batches waiting in a partition's queue, not counting those delivered; `None` where it is not known.
+    fn depth(&self, partition: u16) -> Option<usize>;
+}
+
+/// A place at a partition's queue. Dropping it gives up the place: what is unacknowledged goes to the next, in order.
+pub trait CommandConsumer: Send {
+    /// The next batch. Cancel safe. At most [`PREFETCH`] batches are given out unacknowledged.
+    fn recv(&mut self) -> BoxFuture<'_, Result<Delivery, BusLost>>;
+
+    fn acks(&self) -> Arc<dyn Acks>;
+}
+
+/// Unacknowledged batches that one consumer holds at most.
+pub const PREFETCH: usize = 64;
+
+pub trait Acks: Send + Sync {
+    /// Done with every batch up to and including `tag`.
+    fn ack(&self, tag: u64) -> BoxFuture<'_, Result<(), BusLost>>;
+}
+
+/// A role's view of the durable events.
+pub trait EventConsumer: Send {
+    /// The next event. Cancel safe. Not acknowledged, it comes again to this role.
+    fn recv(&mut self) -> BoxFuture<'_, Result<(u64, DurableEvent), BusLost>>;
+
+    fn ack(&mut self, tag: u64) -> BoxFuture<'_, Result<(), BusLost>>;
+}

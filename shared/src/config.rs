@@ -1,0 +1,15 @@
+//! Configuration: read once at start from the environment (and a `.env` file), every error reported at once, nothing
+//! read later. The table of names, defaults and meanings is made by the same code that reads them.
+
+mod reader;
+mod sections;
+
+pub use reader::{ConfigError, Environment, Secret, Setting, read_env_file};
+pub use sections::{
+    AuthConfig, Config, EdgeConfig, HttpConfig, LimitConfig, LogConfig, SameSite, StoreConfig, WorkerConfig,
+};
+
+/// Where tests find a PostgreSQL that they may make databases in; `rookery test` starts one and says it here.
+pub fn test_database_url() -> Option<String> {
+    std::env::var("ROOKERY_TEST_DATABASE_URL").ok()
+}

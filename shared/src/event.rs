@@ -1,0 +1,148 @@
+//! Events: what has happened, on its way to the people who may see it, and the entries of a gateway's inbox.
+//! The client-visible JSON in them is made once, by the worker, and holds nothing that differs per viewer.
+
+use crate::{
+    domain::{ConversationId, Place, SessionId, UserId},
+    reply::Reply,
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+macro_rules! events {
+    ($($name:ident = $text:literal,)*) => {
+        /// Every event a client can get, by the name it has on the socket.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+        pub enum EventName { $($name,)* }
+
+        impl EventName {
+            pub const ALL: &[EventName] = &[$(EventName::$name,)*];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+events! {
+    MessageCreated = "message.created",
+    MessageEdited = "message.edited",
+    MessageDeleted = "message.deleted",
+    ReceiptUpdated = "receipt.updated",
+    ConversationCreated = "conversation.created",
+    ConversationUpdated = "conversation.updated",
+    ConversationDeleted = "conversation.deleted",
+    MemberAdded = "member.added",
+    MemberRemoved = "member.removed",
+    MemberUpdated = "member.updated",
+    Typing = "typing",
+    Presence = "presence",
+    SessionEnded = "session.ended",
+    Heartbeat = "heartbeat",
+    Resync = "resync",
+    Reconnect = "reconnect",
+}
+
+impl EventName {
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|name| name.as_str() == text)
+    }
+
+    /// This name's bit in a session's choice of events.
+    pub fn bit(self) -> u64 {
+        1 << self as u8
+    }
+}
+
+/// Where an event stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Position {
+    /// In a conversation's order; seen by all its members.
+    Conversation { id: ConversationId, seq: i64, rev: i64 },
+    /// In one person's own stream.
+    User { urev: i64 },
+    /// Nowhere: typing, presence, receipts. Lost is lost.
+    Ephemeral { conversation: Option<ConversationId> },
+}
+
+impl Position {
+    pub fn place(&self) -> Option<(ConversationId, Place)> {
+        match *self {
+            Self::Conversation { id, seq, rev } => Some((id, Place::of(seq, rev))),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub name: EventName,
+    pub position: Position,
+    /// The value of the client's `data`, one JSON object.
+    pub data: Bytes,
+}
+
+/// What a worker tells a gateway: one per gateway per batch, in order.
+#[derive(Clone, Debug, Default)]
+pub struct InboxEntry {
+    pub items: Vec<InboxItem>,
+}
+
+impl InboxEntry {
+    /// Roughly what this entry occupies, for bounds counted in bytes.
+    pub fn weight(&self) -> usize {
+        64 + self.items.iter().map(InboxItem::weight).sum::<usize>()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum InboxItem {
+    /// Events in order, all of one conversation (or all of none), each for everybody in `to`.
+    Events { events: Arc<[Event]>, to: Arc<[UserId]> },
+    /// Answers to commands of this gateway. They follow the events that the commands caused.
+    Replies(Vec<Reply>),
+    /// Whatever these people had of the conversation, there is more of it up to `place`: read it again.
+    Resync { conversation: ConversationId, place: Place, to: Arc<[UserId]> },
+    /// These sessions are over: close their sockets, refuse their tokens.
+    SessionsEnded(Arc<[SessionId]>),
+}
+
+impl InboxItem {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Events { events, to } => 16 * to.len() + events.iter().map(|e| 96 + e.data.len()).sum::<usize>(),
+            Self::Replies(replies) => replies.len() * 96,
+            Self::Resync { to, .. } => 64 + 16 * to.len(),
+            Self::SessionsEnded(sessions) => 16 * sessions.len(),
+        }
+    }
+}
+
+/// What hangs on the outbox: a pointer, never a text. Consumers read the rows as they are now, so that any repetition
+/// and any order is harmless and deleted text survives nowhere (promise 5).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum DurableEvent {
+    /// Everything of the conversation after place `from`, up to place `to`, at `rev` when it was written.
+    Conversation { id: ConversationId, from: Place, to: Place },
+    /// The user's stream has moved to `urev`.
+    User { id: UserId, urev: i64 },
+    /// Sessions that have ended.
+    SessionsEnded(Vec<SessionId>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_again_and_have_a_bit_each() {
+        let mut bits = 0;
+        for name in EventName::ALL {
+            assert_eq!(EventName::parse(name.as_str()), Some(*name));
+            assert_eq!(bits & name.bit(), 0);
+            bits |= name.bit();
+        }
+        assert_eq!(EventName::parse("message"), None);
+    }
+}

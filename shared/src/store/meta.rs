@@ -1,0 +1,35 @@
+//! The epoch within which positions are valid, and whether the database answers.
+
+use super::{Result, Store};
+
+impl Store {
+    /// The database's own epoch joined with PostgreSQL's timeline: a restore changes the first, a failover the second.
+    pub async fn get_epoch(&self) -> Result<String> {
+        let row = self
+            .client()
+            .await?
+            .query_one(
+                "SELECT value || '.' || (SELECT timeline_id FROM pg_control_checkpoint()) FROM meta WHERE key = 'epoch'",
+                &[],
+            )
+            .await?;
+        Ok(row.get(0))
+    }
+
+    /// A new epoch: every client reads everything anew. For a database that was restored.
+    pub async fn update_epoch(&self) -> Result<()> {
+        self.client().await?.execute("UPDATE meta SET value = gen_random_uuid()::text WHERE key = 'epoch'", &[]).await?;
+        Ok(())
+    }
+
+    pub async fn ping(&self) -> Result<()> {
+        self.client().await?.query_one("SELECT 1", &[]).await?;
+        Ok(())
+    }
+
+    /// Connections of the pool: in use, open, at most.
+    pub fn pool_status(&self) -> (usize, usize, usize) {
+        let status = self.pool.status();
+        (status.size - status.available.min(status.size), status.size, status.max_size)
+    }
+}
