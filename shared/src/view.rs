@@ -109,6 +109,7 @@ pub struct MessageView {
     pub kind: MessageKind,
     pub body: Box<str>,
     pub payload: Option<Box<RawValue>>,
+    #[serde(serialize_with = "list_or_empty")]
     pub attachments: Option<Box<RawValue>>,
     /// The last change this state contains: a change with a `rev` up to it is already in it.
     pub rev: i64,
@@ -127,6 +128,13 @@ pub struct MessageView {
     /// To the sender only, from the members' marks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
+}
+
+fn list_or_empty<S: serde::Serializer>(list: &Option<Box<RawValue>>, to: S) -> Result<S::Ok, S::Error> {
+    match list {
+        Some(list) => list.serialize(to),
+        None => to.collect_seq(std::iter::empty::<()>()),
+    }
 }
 
 /// `{}`: an object that nothing is in yet.
