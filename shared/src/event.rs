@@ -102,8 +102,8 @@ pub enum InboxItem {
     Events { events: Arc<[Event]>, to: Arc<[UserId]> },
     /// Answers to commands of this gateway. They follow the events that the commands caused.
     Replies(Vec<Reply>),
-    /// Whatever these people had of the conversation, there is more of it up to `place`: read it again.
-    Resync { conversation: ConversationId, place: Place, to: Arc<[UserId]> },
+    /// There is more, up to this place of the conversation (or anywhere, where none is named): read it again.
+    Resync { conversation: Option<(ConversationId, Place)>, to: Arc<[UserId]> },
     /// These sessions are over: close their sockets, refuse their tokens.
     SessionsEnded(Arc<[SessionId]>),
 }
