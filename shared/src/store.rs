@@ -11,6 +11,7 @@ pub mod members;
 pub mod messages;
 pub mod meta;
 pub mod outbox;
+pub(crate) mod rows;
 pub mod schema;
 pub mod sessions;
 pub mod sync;
