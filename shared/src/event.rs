@@ -109,7 +109,7 @@ pub enum InboxItem {
 }
 
 impl InboxItem {
-    fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Events { events, to } => 16 * to.len() + events.iter().map(|e| 96 + e.data.len()).sum::<usize>(),
             Self::Replies(replies) => replies.len() * 96,

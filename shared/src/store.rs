@@ -6,6 +6,7 @@
 
 pub mod append;
 pub mod apply;
+pub mod audience;
 pub mod conversations;
 pub mod members;
 pub mod messages;
