@@ -1,1 +1,67 @@
-//! lifecycle
+//! How a process's parts end and try again: a stop in two stages, and waiting that grows.
+
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// A stop in two stages. *Soft*: take nothing new, finish what is in flight. *Hard*: the deadline has passed or a
+/// second signal came; end now. Everything that waits, waits through this.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    soft: CancellationToken,
+    hard: CancellationToken,
+}
+
+impl Stop {
+    pub fn soft(&self) {
+        self.soft.cancel();
+    }
+
+    pub fn hard(&self) {
+        self.soft.cancel();
+        self.hard.cancel();
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.soft.is_cancelled()
+    }
+
+    /// Resolves at the soft stop.
+    pub async fn stopped(&self) {
+        self.soft.cancelled().await;
+    }
+
+    /// Resolves at the hard stop.
+    pub async fn ended(&self) {
+        self.hard.cancelled().await;
+    }
+
+    /// Sleeps, but not past the soft stop.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => {}
+            () = self.soft.cancelled() => {}
+        }
+    }
+}
+
+/// Growing pauses between tries: doubling from 100 ms to 5 s, each cut by up to a half at random so that many who wait
+/// for the same thing do not return together.
+#[derive(Clone, Debug, Default)]
+pub struct Backoff {
+    tries: u32,
+}
+
+impl Backoff {
+    pub fn reset(&mut self) {
+        self.tries = 0;
+    }
+
+    /// The next pause.
+    #[expect(clippy::should_implement_trait, reason = "a pause, not an iterator")]
+    pub fn next(&mut self) -> Duration {
+        let full = Duration::from_millis(100 << self.tries.min(6)).min(Duration::from_secs(5));
+        self.tries = self.tries.saturating_add(1);
+        let random = f64::from((uuid::Uuid::now_v7().as_u128() & 0xffff) as u32) / 65_536.0;
+        full.mul_f64(0.5 + random / 2.0)
+    }
+}
