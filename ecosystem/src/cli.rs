@@ -1,0 +1,157 @@
+//! What can be asked of `rookery`, and the words that explain it.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Parser)]
+#[command(
+    name = "rookery",
+    version,
+    about = "A chat backend: starts, stops and looks after everything",
+    disable_help_subcommand = true
+)]
+#[command(after_help = "Settings come from the environment and from .env; `rookery config` lists them.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start everything in the foreground: gateway, worker and, unless DATABASE_URL is set, a private PostgreSQL.
+    ///
+    /// Ctrl-C (or `rookery down`) sends everybody away in order and stops what was started; a second Ctrl-C ends at once.
+    /// The data stays. A secret for tokens is made in the data directory unless JWT_SECRET is set.
+    Up(Up),
+    /// Stop the `rookery up` of this data directory and wait until it has ended.
+    Down(Down),
+    /// Show whether it runs: pid, address, uptime, health, open sockets. Exit code 1 if it does not or is not ready.
+    Status(Place),
+    /// Show the log of `rookery up`, or go on showing it.
+    Logs(Logs),
+    /// Bring the database's schema up to date; `rookery up` does so by itself.
+    Migrate(Place),
+    /// Put a small demo world into the running server: four people, three conversations, some messages.
+    ///
+    /// Doing it again adds nothing: people who are there are signed in, and messages have fixed ids.
+    Seed(Place),
+    /// List every setting with its value, default and meaning; secrets are not shown.
+    Config(Config),
+    /// Check everything that has to be right: engines, versions, rights, clocks, settings, schema, limits, the data itself.
+    Doctor(Doctor),
+    /// Run the project's tests against a private PostgreSQL that is thrown away afterwards.
+    Test(Test),
+    /// Run the checks that read the source: format, clippy, licences and bans, house rules.
+    Lint(Lint),
+    /// Measure the running server with the project's own load generator.
+    Bench(Bench),
+}
+
+#[derive(Args)]
+pub struct Place {
+    /// Where the database and the secrets are kept [default: data, beside the script]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub place: Place,
+    /// Port to listen on, in place of PORT; 0 takes a free one
+    #[arg(long)]
+    pub port: Option<u16>,
+}
+
+#[derive(Args)]
+pub struct Down {
+    #[command(flatten)]
+    pub place: Place,
+    /// Do not let anybody finish: end at once
+    #[arg(long)]
+    pub now: bool,
+}
+
+#[derive(Args)]
+pub struct Logs {
+    #[command(flatten)]
+    pub place: Place,
+    /// Go on showing what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Errors only
+    #[arg(long)]
+    pub errors: bool,
+    /// How many of the last lines
+    #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
+    pub lines: usize,
+}
+
+#[derive(Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub place: Place,
+    /// Print a .env file with every setting at its default
+    #[arg(long, conflicts_with = "markdown")]
+    pub env_example: bool,
+    /// Print the table of docs/configuration.md
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+#[derive(Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub place: Place,
+    /// Leave out the check of the database's contents, which reads every message
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Args)]
+pub struct Test {
+    /// Passed on to `cargo test`: a part of a test's name, or options
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Run the fault tests: the same suite with kills of server and database many times over
+    #[arg(long)]
+    pub faults: bool,
+}
+
+#[derive(Args)]
+pub struct Lint {
+    /// Do not install what is missing (cargo-deny): say what was not checked
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Args)]
+pub struct Bench {
+    #[command(flatten)]
+    pub place: Place,
+    /// Passed on to `loadtest`; without any, the standard runs are done
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    pub arguments: Vec<String>,
+}
+
+pub fn parse() -> Command {
+    Cli::parse().command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_test_filter_may_look_like_an_option() {
+        let cli = Cli::parse_from(["rookery", "test", "launcher", "--", "--nocapture"]);
+        let Command::Test(test) = cli.command else { panic!("not a test") };
+        assert_eq!(test.filter, ["launcher", "--", "--nocapture"]);
+    }
+}

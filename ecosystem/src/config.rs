@@ -1,0 +1,66 @@
+//! What `rookery` itself takes from the environment, read once and here only: the directories it works in, the programs
+//! it calls, and the settings that it passes on to gateway and worker.
+
+use crate::services::postgres::{Hints, Machine};
+use anyhow::{Context, Result};
+use shared::config::Environment;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Names beside those of `shared::config`, for the table in the documentation.
+pub const NAMES: [(&str, &str); 4] = [
+    (
+        "ROOKERY_CHECKOUT",
+        "The checkout; the script `rookery` sets it. Data, logs and .env are beside it unless told otherwise",
+    ),
+    ("ROOKERY_INSTALL", "`no`: never install a missing Debian package, only name it"),
+    ("PG_BIN_DIR", "Directory of PostgreSQL's server programs, in place of the newest ones found"),
+    ("CARGO", "The cargo that `test`, `lint` and `bench` call"),
+];
+
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Where `data`, `logs` and `.env` are by default: the checkout if there is one, else the working directory.
+    pub base: PathBuf,
+    pub checkout: Option<PathBuf>,
+    pub machine: Machine,
+    pub cargo: PathBuf,
+    /// Whether a missing package may be installed, if we are root and this is Debian.
+    pub may_install: bool,
+    /// The process's variables over `.env`.
+    pub settings: Environment,
+}
+
+impl Surroundings {
+    pub fn read() -> Result<Self> {
+        let here = std::env::current_dir().context("the working directory is gone")?;
+        let checkout = named("ROOKERY_CHECKOUT").or_else(|| checkout_around(&here));
+        let base = checkout.clone().unwrap_or(here);
+        let settings = Environment::of_process(&base).map_err(|error| crate::BadConfiguration(vec![error]))?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let hints = Hints { bin_dir: named("PG_BIN_DIR"), path: std::env::split_paths(&path).collect() };
+        Ok(Self {
+            base,
+            checkout,
+            machine: Machine { hints, temporary: std::env::temp_dir() },
+            cargo: named("CARGO").unwrap_or_else(|| "cargo".into()),
+            may_install: std::env::var("ROOKERY_INSTALL").as_deref() != Ok("no"),
+            settings,
+        })
+    }
+
+    /// Subcommands for developers work on the source.
+    pub fn checkout(&self) -> Result<&Path> {
+        self.checkout.as_deref().context("this needs Rookery's source: run the script `rookery` of a checkout")
+    }
+}
+
+fn named(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from)
+}
+
+fn checkout_around(here: &Path) -> Option<PathBuf> {
+    let is_checkout =
+        |directory: &&Path| directory.join("ecosystem/Cargo.toml").is_file() && directory.join("migrations").is_dir();
+    here.ancestors().find(is_checkout).map(Path::to_path_buf)
+}

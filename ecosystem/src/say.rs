@@ -1,0 +1,50 @@
+//! The program's own words to a terminal, and the only place that prints. Results go to standard output, so that they
+//! can be piped; progress and complaints go to standard error. Logs do not come here: they go through `tracing`.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::fmt::Display;
+use std::io::Write;
+
+/// One line of a result.
+pub fn line(text: impl Display) {
+    // A reader that has gone away (`rookery logs | head`) is no reason to panic, as `println!` would.
+    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Text that brings its own line ends.
+pub fn text(text: impl Display) {
+    let mut out = std::io::stdout().lock();
+    if write!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// What is being done, for who watches; never part of a result.
+pub fn progress(text: impl Display) {
+    drop(writeln!(std::io::stderr().lock(), "rookery: {text}"));
+}
+
+/// Why it did not work: one readable line.
+pub fn failure(text: impl Display) {
+    drop(writeln!(std::io::stderr().lock(), "rookery: {text}"));
+}
+
+/// Columns as wide as their widest cell; the last one is left as it is.
+pub fn table(rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in rows {
+        let mut out = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            out.push_str(cell);
+            if column + 1 < row.len() {
+                out.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count() + 2));
+            }
+        }
+        line(out.trim_end());
+    }
+}
