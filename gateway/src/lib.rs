@@ -1,1 +1,7 @@
-//! gateway
+//! The edge: the only crate that knows HTTP, WebSocket, Socket.IO and a client's JSON.
+//!
+//! In: shard → session → batcher → bus. Out: inbox → hub → shard. REST goes the same way in and waits for its answer.
+
+pub mod server;
+pub mod shard;
+pub mod upgrade;
