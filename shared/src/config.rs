@@ -13,3 +13,9 @@ pub use sections::{
 pub fn test_database_url() -> Option<String> {
     std::env::var("ROOKERY_TEST_DATABASE_URL").ok()
 }
+
+/// The point at which a test wants this process killed; see `worker::failpoint`. Debug builds only.
+#[cfg(debug_assertions)]
+pub fn failpoint() -> Option<String> {
+    std::env::var("ROOKERY_FAILPOINT").ok()
+}

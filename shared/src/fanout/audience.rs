@@ -7,10 +7,13 @@ use crate::{
     store::{Store, audience::Audience},
 };
 use quick_cache::{Weighter, sync::Cache};
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// Members in all cached lists together: 24 bytes each, 24 MB at most.
 const CACHED_MEMBERS_MAX: u64 = 1_000_000;
+
+/// How old a list may be for an ephemeral event: a removed member may see this much longer that somebody types.
+const RECENT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 struct ByMembers;
@@ -83,6 +86,9 @@ impl Audiences {
 
     /// The members as of now or a short while ago, for ephemeral events; `None` where there is no such conversation.
     pub async fn recent(&self, conversation: ConversationId) -> Result<Option<Arc<Audience>>, FanoutError> {
+        if self.cache.get(&conversation).is_some_and(|audience| audience.read_at.elapsed() > RECENT) {
+            self.forget(conversation);
+        }
         Ok(self.resolve([&To::Members { conversation, version: 0 }].into_iter()).await?.pop().flatten())
     }
 

@@ -283,3 +283,18 @@ impl MarkColumns {
         }
     }
 }
+
+impl super::Store {
+    /// Messages by conversation and `seq`, as they are now: answers to sends that were stored before.
+    pub async fn list_messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<crate::view::MessageView>> {
+        let conversations: Vec<Uuid> = places.iter().map(|(id, _)| id.0).collect();
+        let seqs: Vec<i64> = places.iter().map(|(_, seq)| *seq).collect();
+        let sql = format!(
+            "SELECT {} FROM unnest($1::uuid[], $2::bigint[]) AS t(conv, at) JOIN messages m ON m.conversation_id = t.conv AND m.seq = t.at",
+            super::rows::MESSAGE_COLUMNS
+        );
+        let client = self.client().await?;
+        let statement = client.prepare_cached(&sql).await?;
+        client.query(&statement, &[&conversations, &seqs]).await?.iter().map(super::rows::message_view).collect()
+    }
+}

@@ -9,8 +9,14 @@ pub use changes::{Changed, StoredReply};
 pub use members::{ActorRow, RemovedMember};
 pub use messages::MessageRow;
 
-use super::{Result, Session, Store};
-use crate::domain::{CommandId, ConversationId, ConversationKind, UserId};
+use super::{
+    Result, Session, Store,
+    rows::{CONVERSATION_COLUMNS, conversation_view},
+};
+use crate::{
+    domain::{CommandId, ConversationId, ConversationKind, UserId},
+    view::ConversationView,
+};
 use chrono::{DateTime, Utc};
 use tokio_postgres::Transaction;
 use uuid::Uuid;
@@ -107,6 +113,21 @@ impl ApplyTx<'_> {
         let sql = "UPDATE conversations SET title = coalesce($2, title), description = coalesce($3, description) WHERE id = $1";
         self.tx.execute(sql, &[&id.0, &title, &description]).await?;
         Ok(())
+    }
+
+    /// Sets the count from the rows, for a conversation that has just begun.
+    pub async fn update_member_count(&self, id: ConversationId) -> Result<()> {
+        let sql = "UPDATE conversations SET member_count = (SELECT count(*) FROM members WHERE conversation_id = $1) WHERE id = $1";
+        self.tx.execute(sql, &[&id.0]).await?;
+        Ok(())
+    }
+
+    /// The conversation as all its members see it, with the first ten of them.
+    pub async fn get_conversation_view(&self, id: ConversationId) -> Result<ConversationView> {
+        let sql = format!("SELECT {CONVERSATION_COLUMNS} FROM conversations c WHERE c.id = $1");
+        let mut view = conversation_view(&self.tx.query_one(&sql, &[&id.0]).await?)?;
+        view.members = Some(self.list_member_views(id, None).await?);
+        Ok(view)
     }
 
     pub async fn close_conversation(&self, id: ConversationId) -> Result<()> {

@@ -8,6 +8,8 @@ use uuid::Uuid;
 #[derive(Clone, Debug)]
 pub struct Audience {
     pub version: i64,
+    /// For those who take a list without knowing its version: it serves them for a few seconds.
+    pub read_at: std::time::Instant,
     /// By id, each with the place at which he joined: he gets what is placed after it.
     pub members: Vec<(UserId, Place)>,
 }
@@ -24,6 +26,7 @@ impl Store {
                  FROM conversations c LEFT JOIN members m ON m.conversation_id = c.id WHERE c.id = ANY($1) GROUP BY c.id",
             )
             .await?;
+        let read_at = crate::clock::monotonic();
         let rows = client.query(&statement, &[&ids]).await?;
         Ok(rows
             .iter()
@@ -31,7 +34,7 @@ impl Store {
                 let users: Vec<Uuid> = row.get::<_, Option<Vec<Uuid>>>(2).unwrap_or_default();
                 let places: Vec<i64> = row.get::<_, Option<Vec<i64>>>(3).unwrap_or_default();
                 let members = users.into_iter().zip(places).map(|(user, place)| (UserId(user), Place(place))).collect();
-                (ConversationId(row.get(0)), Audience { version: row.get(1), members })
+                (ConversationId(row.get(0)), Audience { version: row.get(1), read_at, members })
             })
             .collect())
     }

@@ -3,9 +3,10 @@
 
 use super::{Result, StoreError};
 use crate::{
-    domain::{ConversationId, MessageId, MessageKind, UserId},
-    view::{Empty, Extra, MessageView, UserView},
+    domain::{ConversationId, ConversationKind, MessageId, MessageKind, UserId},
+    view::{ConversationView, Empty, Extra, MessageView, UserView},
 };
+use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -24,6 +25,32 @@ pub(crate) fn user_view(row: &Row) -> UserView {
         online: None,
         last_seen: None,
     }
+}
+
+/// Of `conversations c`.
+pub(crate) const CONVERSATION_COLUMNS: &str = "c.id AS c_id, c.kind AS c_kind, c.title, c.description, c.avatar AS c_avatar, c.visibility, \
+     c.settings::text AS settings, c.member_count, c.last_seq, c.last_rev, c.created_at AS c_created_at, c.changed_at";
+
+pub(crate) fn conversation_view(row: &Row) -> Result<ConversationView> {
+    let settings = RawValue::from_string(row.get("settings"));
+    Ok(ConversationView {
+        id: ConversationId(row.get("c_id")),
+        kind: ConversationKind::parse(row.get("c_kind")).unwrap_or(ConversationKind::Group),
+        title: row.get("title"),
+        description: row.get("description"),
+        avatar: row.get("c_avatar"),
+        visibility: row.get("visibility"),
+        settings: settings.map_err(|error| StoreError::Broken(format!("conversations.settings: {error}")))?,
+        member_count: row.get("member_count"),
+        seq: row.get("last_seq"),
+        rev: row.get("last_rev"),
+        created_at: row.get("c_created_at"),
+        updated_at: row.get("changed_at"),
+        last_message: None,
+        unread: None,
+        me: None,
+        members: None,
+    })
 }
 
 /// Of `messages m`.

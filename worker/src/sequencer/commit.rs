@@ -1,0 +1,138 @@
+//! Stores one gathered batch: each round's append in one transaction, then its other commands one by one. Says what
+//! there is to hand over, in order. An error means that PostgreSQL is away; nothing that it says is final.
+
+use super::{
+    Connections, answers,
+    plan::{Item, Round, next_round},
+};
+use crate::{Shared, apply, consume::Taken, handover::Committed};
+use shared::{
+    command::Command,
+    reply::{Code, Outcome, Refusal},
+    store::{
+        StoreError,
+        append::{Appended, Bookkeeping, Marked, NewMarks, NewMessage},
+    },
+};
+use uuid::Uuid;
+
+pub async fn store(shared: &Shared, connections: &mut Connections, taken: &[Taken]) -> Result<Vec<Committed>, StoreError> {
+    let mut remaining: Vec<Item<'_>> = vec![];
+    for batch in taken {
+        let batch = &batch.delivery.batch;
+        remaining.extend(batch.commands.iter().map(|envelope| Item { from: batch.from, envelope }));
+    }
+    let mut committed = vec![];
+    while !remaining.is_empty() {
+        let round = next_round(&mut remaining);
+        if !round.sends.is_empty() || !round.marks.is_empty() {
+            append(shared, connections, &round, &mut committed).await?;
+        }
+        for item in &round.others {
+            let applied = apply::run(shared, &mut connections.applier, item.envelope).await?;
+            committed.push(answers::of_applied(*item, applied));
+        }
+    }
+    Ok(committed)
+}
+
+/// What the append said of a round.
+type Verdicts = (Vec<Result<Appended, Refusal>>, Vec<Result<Option<Marked>, Refusal>>);
+
+async fn append(shared: &Shared, connections: &mut Connections, round: &Round<'_>, committed: &mut Vec<Committed>) -> Result<(), StoreError> {
+    let outbox = Uuid::now_v7();
+    let (sends, marks) = match together(shared, connections, round, outbox).await {
+        Ok((sends, marks)) => (sends.into_iter().map(Ok).collect(), marks.into_iter().map(Ok).collect()),
+        // Some row of it is refused for what it is: found by running the batch's commands alone.
+        Err(StoreError::Data(_) | StoreError::Conflict(_)) => {
+            metrics::counter!("rookery_sequencer_batches_split_total").increment(1);
+            return one_by_one(shared, connections, round, committed).await;
+        }
+        Err(error) => return Err(error),
+    };
+    committed.push(answers::of_round(shared, round, &(sends, marks), outbox).await?);
+    Ok(())
+}
+
+async fn together(
+    shared: &Shared,
+    connections: &mut Connections,
+    round: &Round<'_>,
+    outbox: Uuid,
+) -> Result<(Vec<Appended>, Vec<Option<Marked>>), StoreError> {
+    let messages: Vec<NewMessage<'_>> = round
+        .sends
+        .iter()
+        .map(|sending| NewMessage {
+            id: sending.id,
+            conversation: sending.send.conversation_id,
+            sender: sending.sender,
+            kind: sending.send.kind,
+            body: &sending.send.body,
+            extra: sending.send.extra.as_deref(),
+            reply_to: sending.send.reply_to,
+            digest: sending.digest,
+        })
+        .collect();
+    let marks: Vec<NewMarks> = round.marks.iter().filter_map(new_marks).collect();
+    let handed_on = shared.handed_on.take();
+    let mut tries = 0;
+    loop {
+        let book = Bookkeeping { outbox, worker: i64::from(shared.key), handed_on: &handed_on };
+        crate::failpoint::pass("before_commit");
+        match connections.appender.append(&messages, &marks, book).await {
+            // Another transaction stored one of these ids meanwhile: the same batch again finds a duplicate.
+            Err(StoreError::Conflict(_)) if tries < 2 => tries += 1,
+            Ok(stored) => return Ok(stored),
+            Err(error) => {
+                shared.handed_on.give_back(handed_on);
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn new_marks(item: &Item<'_>) -> Option<NewMarks> {
+    let Command::Mark { conversation_id, marks } = item.envelope.command else { return None };
+    Some(NewMarks { conversation: conversation_id, user: item.envelope.actor, read_seq: marks.read_seq, delivered_seq: marks.delivered_seq })
+}
+
+/// Each command in a transaction of its own; the guilty ones are refused, their neighbours stored.
+async fn one_by_one(shared: &Shared, connections: &mut Connections, round: &Round<'_>, committed: &mut Vec<Committed>) -> Result<(), StoreError> {
+    for sending in &round.sends {
+        let alone = Round { sends: vec![sending.clone()], ..Round::default() };
+        let outbox = Uuid::now_v7();
+        let verdicts: Verdicts = match together(shared, connections, &alone, outbox).await {
+            Ok((sends, _)) => (sends.into_iter().map(Ok).collect(), vec![]),
+            Err(error) => (vec![Err(poison(error, sending.items[0])?)], vec![]),
+        };
+        committed.push(answers::of_round(shared, &alone, &verdicts, outbox).await?);
+    }
+    for item in &round.marks {
+        let alone = Round { marks: vec![*item], ..Round::default() };
+        let outbox = Uuid::now_v7();
+        let verdicts: Verdicts = match together(shared, connections, &alone, outbox).await {
+            Ok((_, marks)) => (vec![], marks.into_iter().map(Ok).collect()),
+            Err(error) => (vec![], vec![Err(poison(error, *item)?)]),
+        };
+        committed.push(answers::of_round(shared, &alone, &verdicts, outbox).await?);
+    }
+    Ok(())
+}
+
+/// The refusal of a command that PostgreSQL refuses for what it says; any other failure is none.
+pub(crate) fn poison(error: StoreError, item: Item<'_>) -> Result<Refusal, StoreError> {
+    match error {
+        StoreError::Data(why) | StoreError::Conflict(why) => {
+            metrics::counter!("rookery_sequencer_poison_total").increment(1);
+            tracing::error!(command.id = %item.envelope.id, command = item.envelope.command.name(), request.id = &*item.envelope.request_id,
+                user.id = %item.envelope.actor, why, "a command is refused for good");
+            Ok(Refusal::new(Code::Invalid, "the database refuses what this command says"))
+        }
+        error => Err(error),
+    }
+}
+
+pub(crate) fn refused(refusal: Refusal) -> Outcome {
+    Outcome::Refused(refusal)
+}
