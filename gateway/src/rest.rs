@@ -1,0 +1,90 @@
+//! REST: the endpoint table. One file per noun holds the requests, the handlers and what they may refuse; around all of
+//! them stands the envelope (id, limit, panic, headers).
+//!
+//! A handler takes what it needs ([`Caller`](crate::auth::Caller), [`Client`], [`RequestId`], [`Input`], [`Params`],
+//! [`Ids`]) and returns an [`Answer`]; `?` turns a `Refusal` or a `StoreError` into a problem.
+
+mod client;
+mod cors;
+mod envelope;
+mod extract;
+mod health;
+mod problem;
+
+pub use client::Client;
+pub use envelope::{REQUEST_ID, RequestId};
+pub use extract::{Ids, Input, Params, bearer};
+pub use problem::{Answer, Problem};
+
+use crate::app::App;
+use axum::{
+    Router,
+    body::Body,
+    extract::DefaultBodyLimit,
+    http::{HeaderValue, StatusCode, header},
+    middleware,
+    response::Response,
+    routing::get,
+};
+use serde::Serialize;
+use shared::{
+    domain::REQUEST_BODY_MAX,
+    reply::{Code, Refusal},
+    view,
+};
+use std::sync::Arc;
+
+/// Everything but the sockets. The server puts `ConnectInfo<SocketAddr>` into each request.
+pub fn router(app: Arc<App>) -> Router {
+    let v1 = Router::new();
+    Router::new()
+        .nest("/v1", v1)
+        .route("/health", get(health::process))
+        .route("/health/ready", get(health::ready))
+        .route("/health/db", get(health::database))
+        .route("/health/storage", get(health::storage))
+        .route("/metrics", get(health::metrics))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(REQUEST_BODY_MAX))
+        .layer(middleware::from_fn_with_state(app.clone(), envelope::envelope))
+        .with_state(app)
+}
+
+/// A JSON answer.
+pub fn ok<T: Serialize>(value: &T) -> Response {
+    json(StatusCode::OK, view::json(value).into())
+}
+
+pub fn created<T: Serialize>(value: &T) -> Response {
+    json(StatusCode::CREATED, view::json(value).into())
+}
+
+pub fn no_content() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// JSON made elsewhere: a command's reply.
+pub fn json(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// One page of a list; `next` is the cursor of the following one.
+#[derive(Serialize)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
+
+async fn nowhere() -> Problem {
+    Problem(Refusal::new(Code::NotFound, "there is nothing at this address"))
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem(Refusal::new(Code::MethodNotAllowed, "this address does not take this method"))
+}
