@@ -2,16 +2,16 @@
 
 use super::{Result, Store};
 
+/// The epoch in a statement that has `meta` with the key `epoch` as `e`.
+pub(super) const EPOCH: &str = "e.value || '.' || (SELECT timeline_id FROM pg_control_checkpoint())";
+
 impl Store {
     /// The database's own epoch joined with PostgreSQL's timeline: a restore changes the first, a failover the second.
     pub async fn get_epoch(&self) -> Result<String> {
         let row = self
             .client()
             .await?
-            .query_one(
-                "SELECT value || '.' || (SELECT timeline_id FROM pg_control_checkpoint()) FROM meta WHERE key = 'epoch'",
-                &[],
-            )
+            .query_one(&format!("SELECT {EPOCH} FROM meta e WHERE e.key = 'epoch'"), &[])
             .await?;
         Ok(row.get(0))
     }
