@@ -40,7 +40,8 @@ pub fn run(command: Command, surroundings: &Surroundings) -> Result<ExitCode> {
 }
 
 fn data_dir(place: &Place, surroundings: &Surroundings) -> DataDir {
-    DataDir::at(place.data_dir.clone().unwrap_or_else(|| surroundings.base.join("data")))
+    let directory = place.data_dir.clone().unwrap_or_else(|| surroundings.base.join("data"));
+    DataDir::at(std::path::absolute(&directory).unwrap_or(directory))
 }
 
 /// `LOG_DIR`, else `logs` beside the default data directory, or inside one that was named: two of them never share files.

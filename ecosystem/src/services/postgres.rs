@@ -15,7 +15,7 @@ mod settings;
 pub use binaries::{Binaries, Hints, OLDEST_MAJOR, newest};
 pub use settings::Options;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use keeper::Keeper;
 use launch::Launch;
 use place::Place;
@@ -61,7 +61,7 @@ impl PrivatePostgres {
         };
         let binaries = match made_by {
             Some(major) => binaries::of_major(major, &machine.hints)?,
-            None => newest.ok_or(NotInstalled)?,
+            None => newest.map_or_else(|| Err(missing(machine)), Ok)?,
         };
         let place = Place::resolve(home, &machine.temporary)?;
         let lock = lock(&place.home)?;
@@ -117,6 +117,15 @@ impl PrivatePostgres {
         let Self { keeper, place, .. } = self;
         drop(keeper);
         place.remove()
+    }
+}
+
+fn missing(machine: &Machine) -> anyhow::Error {
+    match &machine.hints.bin_dir {
+        Some(directory) => {
+            anyhow!("PG_BIN_DIR={} holds no PostgreSQL server {OLDEST_MAJOR} or newer", directory.display())
+        }
+        None => NotInstalled.into(),
     }
 }
 

@@ -164,7 +164,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("data")).unwrap();
         std::fs::write(home.path().join("data/postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
-        let place = Place { home: home.path().into(), sockets: home.path().into(), account: None, remark: None };
+        let place =
+            Place { link: None, home: home.path().into(), sockets: home.path().into(), account: None, remark: None };
         let launch = Launch { place, server: "postgres".into(), arguments: Vec::new() };
         assert!(launch.live_server().unwrap().is_none());
         launch.remove_leftovers().unwrap();

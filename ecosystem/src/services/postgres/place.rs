@@ -27,7 +27,7 @@ const SYSTEM_HOMES: &str = "/var/lib/rookery";
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The link that was left where the home was asked for, if it had to go elsewhere.
-    link: Option<PathBuf>,
+    pub link: Option<PathBuf>,
     pub home: PathBuf,
     pub sockets: PathBuf,
     /// `None`: the server runs as ourselves.

@@ -44,7 +44,7 @@ pub fn arguments(options: &Options, sockets: &Path) -> Vec<String> {
     settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]).collect()
 }
 
-const ALWAYS: [&str; 16] = [
+const ALWAYS: [&str; 17] = [
     // An answer means stored: never anything else, whatever postgresql.conf says.
     "fsync=on",
     "synchronous_commit=on",
@@ -52,6 +52,7 @@ const ALWAYS: [&str; 16] = [
     // Nobody replicates from a private server; the log then holds only what a crash needs.
     "wal_level=minimal",
     "max_wal_senders=0",
+    "max_logical_replication_workers=0",
     "archive_mode=off",
     "wal_compression=on",
     "checkpoint_timeout=15min",
