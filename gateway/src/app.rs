@@ -10,9 +10,12 @@ use shared::{
     domain::SessionId,
     store::Store,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 pub struct App {
@@ -38,6 +41,8 @@ pub struct Readiness {
     pub routing: AtomicBool,
     /// Set at the first signal to stop.
     pub draining: AtomicBool,
+    /// When PostgreSQL was last asked, and how long it took to answer, if it did.
+    pub last_ping: tokio::sync::Mutex<Option<(Instant, Option<Duration>)>>,
 }
 
 impl Readiness {

@@ -135,17 +135,13 @@ impl Limits {
 /// Drops who has nothing used up, and if that is not half, those who have used least: whoever is being held back stays.
 fn make_room(times: &mut HashMap<u128, u64>, now: u64) {
     times.retain(|_, time| *time > now);
-    if times.len() > SUBJECTS_PER_SHARD_MAX / 2 {
-        let mut all: Vec<u64> = times.values().copied().collect();
-        let middle = all.len() / 2;
-        let (_, median, _) = all.select_nth_unstable(middle);
-        let median = *median;
-        let mut keep = SUBJECTS_PER_SHARD_MAX / 2;
-        times.retain(|_, time| {
-            let kept = *time >= median && keep > 0;
-            keep -= usize::from(kept);
-            kept
-        });
+    let surplus = times.len().saturating_sub(SUBJECTS_PER_SHARD_MAX / 2);
+    if surplus > 0 {
+        let mut all: Vec<(u64, u128)> = times.iter().map(|(key, time)| (*time, *key)).collect();
+        all.select_nth_unstable(surplus - 1);
+        for (_, key) in &all[..surplus] {
+            times.remove(key);
+        }
     }
 }
 

@@ -4,12 +4,15 @@
 //! A handler takes what it needs ([`Caller`](crate::auth::Caller), [`Client`], [`RequestId`], [`Input`], [`Params`],
 //! [`Ids`]) and returns an [`Answer`]; `?` turns a `Refusal` or a `StoreError` into a problem.
 
+mod auth;
 mod client;
 mod cors;
 mod envelope;
 mod extract;
 mod health;
+mod limits;
 mod problem;
+mod users;
 
 pub use client::Client;
 pub use envelope::{REQUEST_ID, RequestId};
@@ -24,7 +27,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware,
     response::Response,
-    routing::get,
+    routing::{delete, get, post, put},
 };
 use serde::Serialize;
 use shared::{
@@ -36,9 +39,23 @@ use std::sync::Arc;
 
 /// Everything but the sockets. The server puts `ConnectInfo<SocketAddr>` into each request.
 pub fn router(app: Arc<App>) -> Router {
-    let v1 = Router::new();
+    let v1 = Router::new()
+        .route("/auth/register", post(auth::register))
+        .route("/auth/login", post(auth::login))
+        .route("/auth/refresh", post(auth::refresh))
+        .route("/auth/logout", post(auth::logout))
+        .route("/auth/logout-all", post(auth::logout_all))
+        .route("/auth/me", get(auth::me))
+        .route("/auth/password", put(auth::password))
+        .route("/auth/sessions", get(auth::sessions))
+        .route("/auth/sessions/{id}", delete(auth::remove_session))
+        .route("/auth/ticket", post(auth::ticket))
+        .route("/users", get(users::list))
+        .route("/users/{id}", get(users::get))
+        .route("/limits", get(limits::get));
     Router::new()
         .nest("/v1", v1)
+        .route("/.well-known/jwks.json", get(auth::key_set))
         .route("/health", get(health::process))
         .route("/health/ready", get(health::ready))
         .route("/health/db", get(health::database))

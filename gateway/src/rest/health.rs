@@ -22,6 +22,7 @@ use std::{
 
 /// A database that does not answer within this is away, for a balancer's purposes.
 const PING_TIME: Duration = Duration::from_secs(2);
+const PING_KEPT: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct Status {
@@ -103,15 +104,27 @@ fn status<T: Serialize>(good: bool, answer: &T) -> Response {
     json(if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, view::json(answer).into())
 }
 
-/// How long PostgreSQL took for the smallest question.
+/// How long PostgreSQL took for the smallest question, at most a second ago: however often somebody asks, PostgreSQL is
+/// asked once.
 async fn ping(app: &App) -> Option<Duration> {
+    let mut last = app.readiness.last_ping.lock().await;
     let started = clock::monotonic();
-    match tokio::time::timeout(PING_TIME, app.store.ping()).await {
+    if let Some((at, latency)) = *last
+        && started.duration_since(at) < PING_KEPT
+    {
+        return latency;
+    }
+    let latency = match tokio::time::timeout(PING_TIME, app.store.ping()).await {
         Ok(Ok(())) => Some(clock::monotonic().duration_since(started)),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "PostgreSQL does not answer a probe");
+            tracing::warn!(%error, "PostgreSQL does not answer a probe");
             None
         }
-        Err(_) => None,
-    }
+        Err(_) => {
+            tracing::warn!("PostgreSQL does not answer a probe in time");
+            None
+        }
+    };
+    *last = Some((clock::monotonic(), latency));
+    latency
 }

@@ -1,0 +1,96 @@
+//! `GET /limits`: what a client may send, for those who would rather not find out.
+
+use super::ok;
+use axum::response::Response;
+use serde::Serialize;
+use shared::domain::*;
+
+/// Sizes are bytes unless a name says otherwise.
+#[derive(Serialize)]
+struct Limits {
+    username_min_chars: usize,
+    username_max_chars: usize,
+    email_max: usize,
+    password_min: usize,
+    password_max: usize,
+    display_name_max_chars: usize,
+    device_max_chars: usize,
+    title_max_chars: usize,
+    description_max_chars: usize,
+    bio_max_chars: usize,
+    body_max: usize,
+    payload_max: usize,
+    command_max: usize,
+    attachments_max: usize,
+    mentions_max: usize,
+    group_members_max: usize,
+    members_added_at_once_max: usize,
+    page_default: usize,
+    page_max: usize,
+    sync_positions_max: usize,
+    sync_page_max: usize,
+    sync_behind_max: i64,
+    json_depth_max: usize,
+    request_body_max: usize,
+    frame_max: usize,
+    control_frame_max: usize,
+    fragments_max: usize,
+    commands_in_flight_max: usize,
+    outbox_max: usize,
+    handshake_headers_max: usize,
+    handshake_seconds: u64,
+    hello_seconds: u64,
+    command_deadline_seconds: u64,
+    sessions_per_user_max: usize,
+    presence_watch_max: usize,
+    ephemeral_members_max: usize,
+    unread_counted_max: i64,
+    refresh_grace_seconds: u64,
+    ticket_seconds: u64,
+}
+
+const LIMITS: Limits = Limits {
+    username_min_chars: USERNAME_MIN_CHARS,
+    username_max_chars: USERNAME_MAX_CHARS,
+    email_max: EMAIL_MAX,
+    password_min: PASSWORD_MIN,
+    password_max: PASSWORD_MAX,
+    display_name_max_chars: DISPLAY_NAME_MAX_CHARS,
+    device_max_chars: DEVICE_MAX_CHARS,
+    title_max_chars: TITLE_MAX_CHARS,
+    description_max_chars: DESCRIPTION_MAX_CHARS,
+    bio_max_chars: BIO_MAX_CHARS,
+    body_max: BODY_MAX,
+    payload_max: PAYLOAD_MAX,
+    command_max: COMMAND_MAX,
+    attachments_max: ATTACHMENTS_MAX,
+    mentions_max: MENTIONS_MAX,
+    group_members_max: GROUP_MEMBERS_MAX,
+    members_added_at_once_max: MEMBERS_ADDED_AT_ONCE_MAX,
+    page_default: PAGE_DEFAULT,
+    page_max: PAGE_MAX,
+    sync_positions_max: SYNC_POSITIONS_MAX,
+    sync_page_max: SYNC_PAGE_MAX,
+    sync_behind_max: SYNC_BEHIND_MAX,
+    json_depth_max: JSON_DEPTH_MAX,
+    request_body_max: REQUEST_BODY_MAX,
+    frame_max: FRAME_MAX,
+    control_frame_max: CONTROL_FRAME_MAX,
+    fragments_max: FRAGMENTS_MAX,
+    commands_in_flight_max: COMMANDS_IN_FLIGHT_PER_SESSION_MAX,
+    outbox_max: OUTBOX_PER_SESSION_MAX,
+    handshake_headers_max: HANDSHAKE_HEADERS_MAX,
+    handshake_seconds: HANDSHAKE_TIME.as_secs(),
+    hello_seconds: HELLO_TIME.as_secs(),
+    command_deadline_seconds: COMMAND_DEADLINE.as_secs(),
+    sessions_per_user_max: SESSIONS_PER_USER_MAX,
+    presence_watch_max: PRESENCE_WATCH_MAX,
+    ephemeral_members_max: EPHEMERAL_MEMBERS_MAX,
+    unread_counted_max: UNREAD_COUNTED_MAX,
+    refresh_grace_seconds: REFRESH_GRACE.as_secs(),
+    ticket_seconds: TICKET_LIFE.as_secs(),
+};
+
+pub async fn get() -> Response {
+    ok(&LIMITS)
+}
