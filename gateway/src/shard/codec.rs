@@ -206,3 +206,55 @@ pub fn close_frame(close: Option<(u16, &str)>) -> Bytes {
     payload.extend_from_slice(&reason.as_bytes()[..end]);
     frame(Opcode::Close, &payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lengths_take_the_fewest_bytes() {
+        for (len, head) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            assert_eq!(text_frame(&vec![b'x'; len]).len(), head + len);
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let frame = close_frame(Some((1001, &"ö".repeat(100))));
+        assert_eq!((frame[1], frame.len()), (124, 126));
+        assert!(std::str::from_utf8(&frame[4..]).is_ok());
+        assert_eq!(&close_frame(None)[..], [0x88, 0]);
+    }
+
+    #[test]
+    fn joined_parts_make_one_frame() {
+        let mut out = Vec::new();
+        append_text_frame(&mut out, &[b"{\"event\":", b"1", b"}"]);
+        assert_eq!(out, text_frame(b"{\"event\":1}"));
+    }
+
+    proptest! {
+        /// Against the definition in RFC 6455 §5.3, from any place in the payload.
+        #[test]
+        fn masking_is_octet_i_modulo_four(payload in prop::collection::vec(any::<u8>(), 0..100), mask: [u8; 4], done in 0usize..9) {
+            let mut masked = payload.clone();
+            unmask(&mut masked, mask, done);
+            let plain: Vec<u8> = payload.iter().enumerate().map(|(i, byte)| byte ^ mask[(done + i) % 4]).collect();
+            prop_assert_eq!(masked, plain);
+        }
+
+        /// What we write, a client can read: the header says what follows.
+        #[test]
+        fn frames_say_their_length(payload in prop::collection::vec(any::<u8>(), 0..70_000)) {
+            let frame = binary_frame(&payload);
+            let (len, head) = match frame[1] {
+                126 => (u64::from(u16::from_be_bytes([frame[2], frame[3]])), 4),
+                127 => (u64::from_be_bytes(frame[2..10].try_into().unwrap()), 10),
+                len => (u64::from(len), 2),
+            };
+            prop_assert_eq!((frame[0], len), (0x82, payload.len() as u64));
+            prop_assert_eq!(&frame[head..], &payload[..]);
+        }
+    }
+}

@@ -68,13 +68,12 @@ impl Decoder {
         if input.is_empty() {
             return Ok(Step { used: 0, item: None });
         }
-        if self.partial.is_none() {
-            if let Some((header, size)) = codec::header(input)? {
-                admit(&header, None, limits)?;
-                let whole = header.opcode.is_control() || header.fin;
-                if whole && header.len <= (input.len() - size) as u64 {
-                    return in_place(header, size, input);
-                }
+        if self.partial.is_none()
+            && let Some((header, size)) = codec::header(input)?
+        {
+            admit(&header, None, limits)?;
+            if header.fin && header.len <= (input.len() - size) as u64 {
+                return in_place(header, size, input);
             }
         }
         self.partial.get_or_insert_default().next(input, limits)
@@ -236,3 +235,6 @@ impl Unfinished {
         Ok(Item::Message(if self.text { Message::Text(utf8(&self.bytes)?) } else { Message::Binary(&self.bytes) }))
     }
 }
+
+#[cfg(test)]
+mod tests;

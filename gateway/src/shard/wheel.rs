@@ -136,7 +136,7 @@ mod tests {
     fn beyond_one_turn_waits_its_time() {
         let mut wheel = Wheel::new();
         wheel.no_later_than(7, 2_000);
-        assert_eq!(expired(&mut wheel, 1_999), []);
+        assert!(expired(&mut wheel, 1_999).is_empty());
         assert_eq!(expired(&mut wheel, 2_000), [7]);
         assert_eq!(wheel.next(), None);
     }

@@ -141,10 +141,6 @@ impl Outbox {
     pub(in crate::shard) fn cost(&self) -> usize {
         self.cost
     }
-
-    pub(in crate::shard) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.pong.is_none()
-    }
 }
 
 #[cfg(test)]
@@ -185,7 +181,7 @@ mod tests {
         let mut flat = Vec::new();
         assert_eq!(outbox.chunk(&mut flat, 1_000, &totals).map(<[u8]>::len), Some(60));
         outbox.written(60, &totals);
-        assert!(outbox.is_empty());
+        assert_eq!(outbox.chunk(&mut flat, 1_000, &totals), None);
         outbox.push(&parcel(100, Class::Durable), 10_000, &totals);
         assert_eq!(outbox.cut(&totals), 1, "the next one had not begun");
         assert_eq!(total(&totals), 0);

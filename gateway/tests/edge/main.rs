@@ -1,0 +1,7 @@
+//! The edge through a real listener: raw sockets that break the rules, slow peers, and a well-behaved client.
+
+mod frames;
+mod handshake;
+mod harness;
+mod outbox;
+mod timers;
