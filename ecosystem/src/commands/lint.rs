@@ -8,15 +8,27 @@ use crate::say;
 use anyhow::Result;
 use std::process::{Command, ExitCode, Stdio};
 
+/// A step's name, cargo's subcommand and its words. The first two are components that a toolchain may lack.
+const STEPS: [(&str, &str, &[&str]); 3] = [
+    ("format", "fmt", &["--all", "--check"]),
+    ("clippy", "clippy", &["--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("house rules", "test", &["--package", "ecosystem", "--test", "tidy"]),
+];
+
 pub fn run(arguments: &cli::Lint, surroundings: &Surroundings) -> Result<ExitCode> {
     let mut unsatisfied = Vec::new();
-    for (name, words) in [
-        ("format", &["fmt", "--all", "--check"][..]),
-        ("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-        ("house rules", &["test", "--package", "ecosystem", "--test", "tidy"]),
-    ] {
+    for (name, subcommand, words) in STEPS {
+        let mut version = cargo(surroundings)?;
+        version.args([subcommand, "--version"]);
+        if subcommand != "test" && !quietly(version) {
+            say::line(format!("lint: {name} was not checked: `rustup component add rustfmt clippy` brings the tools"));
+            if !arguments.quick {
+                unsatisfied.push(name);
+            }
+            continue;
+        }
         let mut command = cargo(surroundings)?;
-        command.args(words);
+        command.arg(subcommand).args(words);
         step(name, command, &mut unsatisfied)?;
     }
     let mut docs = cargo(surroundings)?;
