@@ -4,15 +4,14 @@
 use super::{
     Result, Store, StoreError,
     members::list_first_members,
-    rows::{MESSAGE_COLUMNS, message_view},
+    rows::{CONVERSATION_COLUMNS, MESSAGE_COLUMNS, conversation_view, message_view},
 };
 use crate::{
-    domain::{ConversationId, ConversationKind, Role, UNREAD_COUNTED_MAX, UserId},
+    domain::{ConversationId, Role, UNREAD_COUNTED_MAX, UserId},
     view::{ConversationView, MeView},
 };
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{GenericClient, Transaction};
-use serde_json::value::RawValue;
 use tokio_postgres::{IsolationLevel, Row};
 use uuid::Uuid;
 
@@ -37,60 +36,44 @@ pub struct ConversationList {
 }
 
 /// The reader's conversations; $1 is the reader. Everything below is joined to this and to nothing else.
-const MINE: &str = "SELECT v.*, me.role, me.from_seq, me.read_seq, me.delivered_seq, me.marked_unread, me.pinned, me.muted_until,
-    me.archived, greatest(me.read_seq, me.from_seq) AS seen_seq
-    FROM members me JOIN conversations v ON v.id = me.conversation_id AND v.closed_at IS NULL WHERE me.user_id = $1";
+const MINE: &str =
+    "SELECT v.*, me.role, me.from_seq, me.read_seq, me.delivered_seq, me.marked_unread, me.pinned, me.muted_until, me.archived
+     FROM members me JOIN conversations v ON v.id = me.conversation_id WHERE me.user_id = $1";
 
-/// Undeleted messages of others after `p.seen_seq`, what people said, not what the server said; counted to a hundred by a
-/// scan of the primary key that stops there.
-pub(super) fn unread_sql() -> String {
+/// Undeleted messages of others in `conversation` after `seen`: what people said, not what the server said, counted to a
+/// hundred by a scan of the primary key that stops there. $1 is the reader.
+pub(super) fn unread_sql(conversation: &str, seen: &str) -> String {
     format!(
-        "(SELECT count(*) FROM (SELECT FROM messages n WHERE n.conversation_id = p.id AND n.seq > p.seen_seq
+        "(SELECT count(*) FROM (SELECT FROM messages n WHERE n.conversation_id = {conversation} AND n.seq > {seen}
             AND n.sender_id <> $1 AND n.kind <> 'system' AND n.deleted_at IS NULL LIMIT {UNREAD_COUNTED_MAX}) counted)"
     )
 }
 
-/// The columns of a view from `p`, rows of [`MINE`].
+/// The views of a page of [`MINE`].
 fn view_sql(page: &str) -> String {
     format!(
-        "SELECT p.id AS c_id, p.kind AS c_kind, p.title, p.description, p.avatar AS c_avatar, p.visibility, p.settings::text,
-            p.member_count, p.last_seq, p.last_rev, p.created_at AS c_created_at, p.changed_at, p.role, p.read_seq,
-            p.delivered_seq, p.marked_unread, p.pinned, p.muted_until, p.archived, {} AS unread, {MESSAGE_COLUMNS}
-         FROM ({page}) p
-         LEFT JOIN messages m ON m.conversation_id = p.id AND m.seq = p.last_seq AND m.seq > p.from_seq",
-        unread_sql()
+        "SELECT {CONVERSATION_COLUMNS}, c.role, c.read_seq, c.delivered_seq, c.marked_unread, c.pinned, c.muted_until, c.archived,
+            {} AS unread, {MESSAGE_COLUMNS}
+         FROM ({page}) c
+         LEFT JOIN messages m ON m.conversation_id = c.id AND m.seq = c.last_seq AND m.seq > c.from_seq",
+        unread_sql("c.id", "greatest(c.read_seq, c.from_seq)")
     )
 }
 
 /// The statement of a page of the list. There is no index on `changed_at`, so that updates of a conversation stay cheap:
-/// one person's own conversations are sorted.
+/// one person's own conversations are sorted. Closed ones are not in the list; they can still be read.
 pub fn list_sql() -> String {
     let page = format!(
-        "{MINE} AND ($2::timestamptz IS NULL OR (v.changed_at, v.id) < ($2, $3::uuid))
+        "{MINE} AND v.closed_at IS NULL AND ($2::timestamptz IS NULL OR (v.changed_at, v.id) < ($2, $3::uuid))
          ORDER BY v.changed_at DESC, v.id DESC LIMIT $4"
     );
-    format!("{} ORDER BY p.changed_at DESC, p.id DESC", view_sql(&page))
+    format!("{} ORDER BY c.changed_at DESC, c.id DESC", view_sql(&page))
 }
 
-fn conversation_view(row: &Row) -> Result<ConversationView> {
-    let settings: String = row.get("settings");
-    let last_message = row.get::<_, Option<Uuid>>("m_id").map(|_| message_view(row)).transpose()?;
+/// A conversation as its reader sees it.
+fn own_view(row: &Row) -> Result<ConversationView> {
     Ok(ConversationView {
-        id: ConversationId(row.get("c_id")),
-        kind: ConversationKind::parse(row.get("c_kind"))
-            .ok_or_else(|| StoreError::Broken("conversations.kind is none that is known".into()))?,
-        title: row.get("title"),
-        description: row.get("description"),
-        avatar: row.get("c_avatar"),
-        visibility: row.get("visibility"),
-        settings: RawValue::from_string(settings)
-            .map_err(|error| StoreError::Broken(format!("conversations.settings: {error}")))?,
-        member_count: row.get("member_count"),
-        seq: row.get("last_seq"),
-        rev: row.get("last_rev"),
-        created_at: row.get("c_created_at"),
-        updated_at: row.get("changed_at"),
-        last_message,
+        last_message: row.get::<_, Option<Uuid>>("m_id").map(|_| message_view(row)).transpose()?,
         unread: Some(row.get("unread")),
         me: Some(MeView {
             role: Role::parse(row.get("role")).unwrap_or(Role::Member),
@@ -101,7 +84,7 @@ fn conversation_view(row: &Row) -> Result<ConversationView> {
             muted_until: row.get("muted_until"),
             archived: row.get("archived"),
         }),
-        members: None,
+        ..conversation_view(row)?
     })
 }
 
@@ -110,13 +93,15 @@ pub(super) async fn list_views<C: GenericClient>(
     client: &C,
     user: UserId,
     conversations: &[Uuid],
+    closed_too: bool,
 ) -> Result<Vec<ConversationView>> {
     if conversations.is_empty() {
         return Ok(vec![]);
     }
-    let statement = client.prepare_cached(&view_sql(&format!("{MINE} AND v.id = ANY($2)"))).await?;
-    let rows = client.query(&statement, &[&user.0, &conversations]).await?;
-    with_members(client, rows.iter().map(conversation_view).collect::<Result<_>>()?).await
+    let page = format!("{MINE} AND v.id = ANY($2) AND ($3 OR v.closed_at IS NULL)");
+    let statement = client.prepare_cached(&view_sql(&page)).await?;
+    let rows = client.query(&statement, &[&user.0, &conversations, &closed_too]).await?;
+    with_members(client, rows.iter().map(own_view).collect::<Result<_>>()?).await
 }
 
 async fn with_members<C: GenericClient>(client: &C, mut views: Vec<ConversationView>) -> Result<Vec<ConversationView>> {
@@ -149,13 +134,13 @@ impl Store {
         // One more than asked tells whether there is more.
         let rows = tx.query(&statement, &[&user.0, &changed_at, &id, &(limit as i64 + 1)]).await?;
         let more = rows.len() > limit;
-        let items = rows.iter().take(limit).map(conversation_view).collect::<Result<Vec<_>>>()?;
+        let items = rows.iter().take(limit).map(own_view).collect::<Result<Vec<_>>>()?;
         Ok(ConversationList { items: with_members(&tx, items).await?, more })
     }
 
     pub async fn get_conversation(&self, user: UserId, conversation: ConversationId) -> Result<ConversationView> {
         let mut client = self.client().await?;
         let tx = snapshot(&mut client).await?;
-        list_views(&tx, user, &[conversation.0]).await?.pop().ok_or(StoreError::NotFound)
+        list_views(&tx, user, &[conversation.0], true).await?.pop().ok_or(StoreError::NotFound)
     }
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// Members shown with the conversation itself; `list_members` has all.
 pub(super) const MEMBERS_SHOWN: i64 = 10;
 
-const MEMBER_COLUMNS: &str = "o.role, o.read_seq, o.delivered_seq, o.joined_at";
+pub(super) const MEMBER_COLUMNS: &str = "o.role, o.read_seq, o.delivered_seq, o.joined_at";
 
 pub(super) fn member_view(row: &Row) -> MemberView {
     MemberView {
@@ -60,7 +60,6 @@ impl Store {
         let statement = client
             .prepare_cached(&format!(
                 "SELECT {MEMBER_COLUMNS}, {USER_COLUMNS} FROM members me
-                 JOIN conversations v ON v.id = me.conversation_id AND v.closed_at IS NULL
                  LEFT JOIN LATERAL (SELECT * FROM members o WHERE o.conversation_id = me.conversation_id
                      AND o.user_id > $3 ORDER BY o.user_id LIMIT $4) o ON true
                  LEFT JOIN users u ON u.id = o.user_id

@@ -43,7 +43,7 @@ pub struct ReceiptView {
 /// `seq` has no gaps, so a page is a range that can be computed: a plain scan of the primary key between two bounds.
 /// $3 is the highest `seq` wanted, or $4 the lowest; $5 how many.
 const HISTORY_RANGE: &str = "
-FROM members me JOIN conversations v ON v.id = me.conversation_id AND v.closed_at IS NULL
+FROM members me JOIN conversations v ON v.id = me.conversation_id
 CROSS JOIN LATERAL (SELECT
     greatest(me.from_seq + 1, coalesce($4::bigint, least(v.last_seq, $3::bigint) - $5::bigint + 1)) AS lo,
     least(v.last_seq, coalesce($3::bigint, greatest(me.from_seq + 1, $4::bigint) + $5::bigint - 1)) AS hi) w
@@ -126,7 +126,6 @@ impl Store {
             .prepare_cached(&format!(
                 "SELECT {MESSAGE_COLUMNS} FROM messages m
                  JOIN members me ON me.conversation_id = m.conversation_id AND me.user_id = $2 AND m.seq > me.from_seq
-                 JOIN conversations v ON v.id = m.conversation_id AND v.closed_at IS NULL
                  WHERE m.id = $1 AND ($3::uuid IS NULL OR m.conversation_id = $3)"
             ))
             .await?;
@@ -167,7 +166,6 @@ impl Store {
             .prepare_cached(
                 "SELECT m.seq, o.user_id, o.read_seq, o.delivered_seq FROM messages m
                  JOIN members me ON me.conversation_id = m.conversation_id AND me.user_id = $2 AND m.seq > me.from_seq
-                 JOIN conversations v ON v.id = m.conversation_id AND v.closed_at IS NULL
                  LEFT JOIN LATERAL (SELECT * FROM members o WHERE o.conversation_id = m.conversation_id
                      AND o.user_id <> m.sender_id AND o.user_id > $3 ORDER BY o.user_id LIMIT $4) o ON true
                  WHERE m.id = $1 ORDER BY o.user_id",

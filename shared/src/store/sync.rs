@@ -7,14 +7,16 @@
 //! the client will find in a message anyway, or may not see, comes as `none`, with its place only. What is applied by
 //! place, in any order and however often, gives the same view.
 
+mod changes;
 mod heads;
 mod merge;
 mod page;
 mod reading;
 
+pub use changes::changes_sql;
 pub use heads::heads_sql;
 pub use page::{SyncAnswer, SyncPage};
-pub use reading::{changes_sql, messages_sql, unread_sql};
+pub use reading::{messages_sql, unread_sql};
 
 use super::{
     Result, Store,
@@ -85,7 +87,7 @@ impl Store {
             return Ok(reset());
         }
         let began: HashSet<Uuid> = user_changes.iter().filter_map(UserChange::membership).collect();
-        let views = list_views(&tx, user, &began.iter().copied().collect::<Vec<_>>()).await?;
+        let views = list_views(&tx, user, &began.iter().copied().collect::<Vec<_>>(), false).await?;
         let standings = heads.standings(&request.positions, limits.behind);
         let (wanted, left_over) = share_out(&standings, &began, limits.events);
         let found = reading::read(&tx, user, &wanted).await?;

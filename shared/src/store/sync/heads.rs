@@ -22,7 +22,7 @@ pub fn heads_sql() -> String {
          FROM meta e LEFT JOIN user_streams s ON s.user_id = $1
          LEFT JOIN unnest($2::uuid[], $3::boolean[]) WITH ORDINALITY AS p(id, with_marks, ord) ON true
          LEFT JOIN members me ON me.conversation_id = p.id AND me.user_id = $1
-         LEFT JOIN conversations v ON v.id = me.conversation_id AND v.closed_at IS NULL
+         LEFT JOIN conversations v ON v.id = me.conversation_id
          WHERE e.key = 'epoch' ORDER BY p.ord"
     )
 }

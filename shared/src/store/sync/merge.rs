@@ -1,11 +1,11 @@
 //! Messages and changes of one conversation in the order of their places. Where a page ends between two of them, the
 //! position reached is one that the conversation really had.
 
-use super::reading::{Change, Wanted};
+use super::{changes::Change, reading::Wanted};
 use crate::view::MessageView;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use std::{collections::HashSet, iter::Peekable, vec::IntoIter};
+use std::{iter::Peekable, vec::IntoIter};
 
 /// A change in the shape of the event it was live; one that tells the client nothing has a place only.
 #[derive(Serialize)]
@@ -14,7 +14,7 @@ struct ChangeView<'a> {
     seq: i64,
     rev: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Box<RawValue>>,
+    data: Option<&'a RawValue>,
 }
 
 /// The kind of a change that is not to be seen, or is contained in a message of the same answer.
@@ -35,8 +35,6 @@ pub(super) struct Merge<'a> {
     wanted: &'a Wanted,
     messages: Peekable<IntoIter<MessageView>>,
     changes: Peekable<IntoIter<Change>>,
-    /// Messages that a change in this page has brought: once is enough, it is their present state.
-    carried: HashSet<i64>,
     next: Option<Next>,
     left: i64,
     /// `(seq, rev)` reached.
@@ -51,7 +49,6 @@ impl<'a> Merge<'a> {
             wanted,
             messages: messages.into_iter().peekable(),
             changes: changes.into_iter().peekable(),
-            carried: HashSet::new(),
             next: None,
             left: wanted.take,
             position: (wanted.known.seq, wanted.known.rev),
@@ -83,7 +80,7 @@ impl<'a> Merge<'a> {
         let is_next = |change: &Change| message_seq.map_or(change.after_seq <= last_read, |seq| change.after_seq < seq);
         if let Some(change) = self.changes.next_if(is_next) {
             let position = (self.position.0.max(change.after_seq), change.rev);
-            return Some(Next { json: raw(&self.change_view(&change)), is_message: false, position });
+            return Some(Next { json: raw(&change_view(&change)), is_message: false, position });
         }
         match self.messages.next() {
             Some(message) => {
@@ -96,31 +93,11 @@ impl<'a> Merge<'a> {
             }
         }
     }
-
-    fn change_view<'c>(&mut self, change: &'c Change) -> ChangeView<'c> {
-        let head = &self.wanted.head;
-        let before_his_time = head.from_seq > 0
-            && (change.about.is_some_and(|seq| seq <= head.from_seq) || change.rev + change.after_seq < head.joined_place);
-        let data = match (&change.message, change.about) {
-            _ if before_his_time => None,
-            (Some(message), _) if self.carried.insert(message.seq) => Some(with_message(change.data.get(), message)),
-            // In a page with the message itself, or after the change that carried it.
-            (Some(_), _) => None,
-            (None, Some(_)) if change.is_contained => None,
-            (None, _) => Some(change.data.clone()),
-        };
-        let event = if data.is_some() { change.kind.as_str() } else { NONE };
-        ChangeView { event, seq: change.after_seq, rev: change.rev, data }
-    }
 }
 
-/// The data that the log has of a change, and the message as it is now: the log itself never holds a message's text.
-fn with_message(data: &str, message: &MessageView) -> Box<RawValue> {
-    let message = raw(message);
-    let rest = data.trim().strip_prefix('{').map_or("}", str::trim_start);
-    let comma = if rest.starts_with('}') { "" } else { "," };
-    RawValue::from_string(format!("{{\"message\":{}{comma}{rest}", message.get()))
-        .expect("cannot fail because an object with one more member is an object")
+fn change_view(change: &Change) -> ChangeView<'_> {
+    let event = if change.data.is_some() { change.kind.as_str() } else { NONE };
+    ChangeView { event, seq: change.after_seq, rev: change.rev, data: change.data.as_deref() }
 }
 
 #[cfg(test)]
@@ -132,7 +109,6 @@ mod tests {
         store::sync::{Known, heads::Head},
         view::Empty,
     };
-    use serde_json::Value;
     use uuid::Uuid;
 
     fn wanted(known: (i64, i64), head: (i64, i64), from_seq: i64, take: i64) -> Wanted {
@@ -173,16 +149,8 @@ mod tests {
         }
     }
 
-    fn change(rev: i64, after_seq: i64, about: Option<i64>, carries: bool) -> Change {
-        Change {
-            rev,
-            after_seq,
-            kind: if about.is_some() { "message.edited" } else { "conversation.updated" }.into(),
-            about,
-            is_contained: about.is_some(),
-            data: RawValue::from_string(r#"{"a": 1}"#.into()).unwrap(),
-            message: about.filter(|_| carries).map(message),
-        }
+    fn change(rev: i64, after_seq: i64) -> Change {
+        Change { rev, after_seq, kind: "member.removed".into(), data: None }
     }
 
     /// The places in the order they come out, and where it ends.
@@ -199,7 +167,7 @@ mod tests {
     #[test]
     fn events_come_in_the_order_of_their_places() {
         let wanted = wanted((3, 0), (6, 3), 0, 100);
-        let changes = vec![change(1, 3, None, false), change(2, 5, None, false), change(3, 6, None, false)];
+        let changes = vec![change(1, 3), change(2, 5), change(3, 6)];
         let (places, end) = places(&wanted, vec![message(4), message(5), message(6)], changes);
         assert_eq!(places, [(3, 1), (4, 1), (5, 1), (5, 2), (6, 2), (6, 3)]);
         assert_eq!(end, (6, 3));
@@ -209,7 +177,7 @@ mod tests {
     fn what_is_cut_ends_at_a_position_that_was() {
         // Two of six are read: messages up to 5, changes up to 2, of which the first two places are taken.
         let wanted = wanted((3, 0), (6, 3), 0, 2);
-        let changes = vec![change(1, 4, None, false), change(2, 6, None, false)];
+        let changes = vec![change(1, 4), change(2, 6)];
         assert_eq!(places(&wanted, vec![message(4), message(5)], changes).1, (4, 1));
     }
 
@@ -217,49 +185,23 @@ mod tests {
     fn a_change_after_what_was_read_waits_for_the_next_page() {
         // Messages 1 to 4 were before his time; the change after message 6 must not overtake message 5.
         let wanted = wanted((0, 0), (6, 1), 4, 3);
-        assert_eq!(places(&wanted, vec![], vec![change(1, 6, None, false)]), (vec![], (3, 0)));
+        assert_eq!(places(&wanted, vec![], vec![change(1, 6)]), (vec![], (3, 0)));
     }
 
     #[test]
     fn invisible_messages_are_stepped_over() {
         let wanted = wanted((0, 0), (6, 2), 4, 100);
-        let changes = vec![change(1, 2, None, false), change(2, 6, None, false)];
+        let changes = vec![change(1, 2), change(2, 6)];
         let (places, end) = places(&wanted, vec![message(5), message(6)], changes);
         assert_eq!(places, [(2, 1), (5, 1), (6, 1), (6, 2)]);
         assert_eq!(end, (6, 2));
     }
 
-    fn view(wanted: &Wanted, changes: Vec<Change>) -> Vec<Value> {
-        let mut merge = Merge::new(wanted, vec![], changes);
-        while merge.next_size().is_some() {
-            merge.take_next();
-        }
-        merge.taken_changes.iter().map(|json| serde_json::from_str(json.get()).unwrap()).collect()
-    }
-
     #[test]
-    fn a_changed_message_is_told_once_and_as_it_is() {
-        let wanted = wanted((6, 0), (6, 3), 0, 100);
-        let changes = vec![change(1, 6, Some(2), true), change(2, 6, Some(2), true), change(3, 6, None, false)];
-        let view = view(&wanted, changes);
-        assert_eq!(view[0]["event"], "message.edited");
-        assert_eq!(view[0]["data"]["message"]["body"], "now");
-        assert_eq!(view[0]["data"]["a"], 1);
-        assert_eq!(view[1], serde_json::json!({ "event": "none", "seq": 6, "rev": 2 }));
-        assert_eq!(view[2]["event"], "conversation.updated");
-        assert_eq!(view[2]["data"], serde_json::json!({ "a": 1 }));
-    }
-
-    #[test]
-    fn what_was_before_his_time_has_a_place_only() {
-        let wanted = wanted((6, 0), (6, 2), 4, 100);
-        let view = view(&wanted, vec![change(1, 2, None, false), change(2, 6, Some(3), false)]);
-        assert!(view.iter().all(|change| change["event"] == "none" && change.get("data").is_none()));
-    }
-
-    #[test]
-    fn the_message_joins_an_empty_object_too() {
-        let joined = with_message("{}", &message(1));
-        assert!(serde_json::from_str::<Value>(joined.get()).unwrap()["message"].is_object());
+    fn a_change_without_data_is_a_place() {
+        let mut change = change(2, 6);
+        assert_eq!(raw(&change_view(&change)).get(), r#"{"event":"none","seq":6,"rev":2}"#);
+        change.data = Some(RawValue::from_string(r#"{"a":1}"#.into()).unwrap());
+        assert_eq!(raw(&change_view(&change)).get(), r#"{"event":"member.removed","seq":6,"rev":2,"data":{"a":1}}"#);
     }
 }

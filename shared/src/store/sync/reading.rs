@@ -1,10 +1,13 @@
 //! The rows of one page: what the reader's own stream says, and of each conversation that moved a bounded range of
 //! messages and changes, the marks, and his unread count.
 
-use super::{Known, heads::Head};
+use super::{
+    Known,
+    changes::{self, Change},
+    heads::Head,
+};
 use crate::{
     domain::UserId,
-    event::EventName,
     store::{
         Result, StoreError, conversations,
         rows::{MESSAGE_COLUMNS, message_view},
@@ -17,7 +20,7 @@ use futures_util::future::try_join4;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 /// What concerns the reader alone.
@@ -58,18 +61,6 @@ impl Wanted {
     pub fn last_rev(&self) -> i64 {
         self.head.rev.min(self.known.rev + self.take)
     }
-}
-
-/// A row of the log of changes, and the message it is about where the client has to be told how that one is now.
-pub(super) struct Change {
-    pub rev: i64,
-    pub after_seq: i64,
-    pub kind: String,
-    pub about: Option<i64>,
-    /// All that it changed is in the message it is about: who gets that one needs no data.
-    pub is_contained: bool,
-    pub data: Box<RawValue>,
-    pub message: Option<MessageView>,
 }
 
 #[derive(Serialize)]
@@ -126,59 +117,39 @@ pub fn messages_sql() -> String {
     )
 }
 
-/// $1 ids, $2 after this `rev`, $3 up to this one; $4 and $5: of messages after the one and up to the other the client
-/// is told how they are now, because it has them and the change is all it hears of them.
-pub fn changes_sql() -> String {
-    format!(
-        "SELECT c.conversation_id AS c_id, c.rev AS c_rev, c.after_seq, c.kind AS c_kind, c.seq AS about, c.data::text AS data,
-            c.kind IN ('{0}', '{1}') AS is_contained, {MESSAGE_COLUMNS}
-         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS p(id, lo, hi, from_seq, known_seq)
-         JOIN changes c ON c.conversation_id = p.id AND c.rev > p.lo AND c.rev <= p.hi
-         LEFT JOIN messages m ON m.conversation_id = c.conversation_id AND m.seq = c.seq
-            AND c.kind IN ('{0}', '{1}') AND c.seq > p.from_seq AND c.seq <= p.known_seq
-         ORDER BY c.conversation_id, c.rev",
-        EventName::MessageEdited.as_str(),
-        EventName::MessageDeleted.as_str()
-    )
-}
-
 /// $1 the reader, $2 ids, $3 what of each is seen.
 pub fn unread_sql() -> String {
-    let unread = conversations::unread_sql();
+    let unread = conversations::unread_sql("p.id", "p.seen_seq");
     format!("SELECT p.id, {unread} AS unread FROM unnest($2::uuid[], $3::bigint[]) AS p(id, seen_seq)")
 }
 
 const MARKS: &str = "SELECT o.conversation_id, o.user_id, o.read_seq, o.delivered_seq FROM unnest($1::uuid[]) AS p(id)
     JOIN members o ON o.conversation_id = p.id ORDER BY o.conversation_id, o.user_id";
 
-/// Everything of these conversations, in four statements sent together.
+/// Everything of these conversations; statements that do not wait for another's rows are sent together.
 pub(super) async fn read(tx: &Transaction<'_>, user: UserId, wanted: &[Wanted]) -> Result<HashMap<Uuid, Found>> {
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
-    let (messages, changes) = (tx.prepare_cached(&messages_sql()).await?, tx.prepare_cached(&changes_sql()).await?);
+    let messages = tx.prepare_cached(&messages_sql()).await?;
     let (marks, unread) = (tx.prepare_cached(MARKS).await?, tx.prepare_cached(&unread_sql()).await?);
     let ids: Vec<Uuid> = wanted.iter().map(|w| w.id).collect();
     let small: Vec<Uuid> = wanted.iter().filter(|w| w.head.marks_of_all).map(|w| w.id).collect();
     let each = |value: fn(&Wanted) -> i64| wanted.iter().map(value).collect::<Vec<i64>>();
-    let (known_seq, from_seq) = (each(|w| w.known.seq), each(|w| w.head.from_seq));
-    let (low_seq, high_seq) = (each(|w| w.known.seq.max(w.head.from_seq)), each(Wanted::last_seq));
-    let (low_rev, high_rev) = (each(|w| w.known.rev), each(Wanted::last_rev));
+    let (low, high) = (each(|w| w.known.seq.max(w.head.from_seq)), each(Wanted::last_seq));
     let seen = each(|w| w.head.read_seq.max(w.head.from_seq));
-    let (messages, changes, marks, unread) = try_join4(
-        tx.query(&messages, &[&ids, &low_seq, &high_seq]),
-        tx.query(&changes, &[&ids, &low_rev, &high_rev, &from_seq, &known_seq]),
-        tx.query(&marks, &[&small]),
-        tx.query(&unread, &[&user.0, &ids, &seen]),
+    let query = async |statement, parameters: &[&(dyn ToSql + Sync)]| Ok(tx.query(statement, parameters).await?);
+    let (messages, marks, unread, changes) = try_join4(
+        query(&messages, &[&ids, &low, &high]),
+        query(&marks, &[&small]),
+        query(&unread, &[&user.0, &ids, &seen]),
+        changes::read(tx, wanted),
     )
     .await?;
     let mut found: HashMap<Uuid, Found> = wanted.iter().map(|w| (w.id, Found::beginning(user, &w.head))).collect();
     for row in &messages {
         let message = message_view(row)?;
         found.entry(message.conversation_id.0).or_default().messages.push(message);
-    }
-    for row in &changes {
-        found.entry(row.get("c_id")).or_default().changes.push(change(row)?);
     }
     for row in &marks {
         let mark = Mark { user_id: UserId(row.get(1)), read_seq: row.get(2), delivered_seq: row.get(3) };
@@ -187,19 +158,10 @@ pub(super) async fn read(tx: &Transaction<'_>, user: UserId, wanted: &[Wanted]) 
     for row in &unread {
         found.entry(row.get(0)).or_default().unread = row.get(1);
     }
+    for (id, changes) in changes {
+        found.entry(id).or_default().changes = changes;
+    }
     Ok(found)
-}
-
-fn change(row: &Row) -> Result<Change> {
-    Ok(Change {
-        rev: row.get("c_rev"),
-        after_seq: row.get("after_seq"),
-        kind: row.get("c_kind"),
-        about: row.get("about"),
-        is_contained: row.get("is_contained"),
-        data: stored_json(row.get("data"))?,
-        message: row.get::<_, Option<Uuid>>("m_id").map(|_| message_view(row)).transpose()?,
-    })
 }
 
 impl Found {
