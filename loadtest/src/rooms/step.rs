@@ -1,0 +1,157 @@
+//! One step: a rate held for a time, open loop. Messages leave at their planned times whatever the server does; then
+//! the step waits until everything has been answered and delivered, and says what it found.
+
+use super::audit::Audit;
+use super::ledger::Ledger;
+use super::outcome::{Outcome, Window};
+use super::plan::{Plan, Seats};
+use super::scan::{Body, Scanner};
+use crate::process::{self, Watched};
+use crate::report::progress::Progress;
+use crate::socket::swarm::{Swarm, Tally};
+use anyhow::Result;
+use shared::clock;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// A command is answered within 15 s (DESIGN §1.1); a little more for the way.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+/// When all is answered and nothing has come for so long, nothing will.
+const QUIET: Duration = Duration::from_secs(2);
+/// Unanswered messages at which the step is given up as overloaded: two seconds' worth, at least this many.
+const BACKLOG_SECONDS: f64 = 2.0;
+const BACKLOG_FLOOR: u64 = 1_000;
+/// Messages sent before the sockets are looked at again.
+const BURST: usize = 32;
+/// From the step's preparation to its first message.
+const RUN_UP: Duration = Duration::from_millis(20);
+
+/// What lives longer than a step.
+pub struct Stage {
+    pub swarm: Swarm,
+    pub audit: Audit,
+    pub seats: Seats,
+    /// The conversations' ids, in the order of the seats.
+    pub names: Vec<String>,
+    pub scanner: Scanner,
+    pub body_bytes: usize,
+    pub watched: Vec<Watched>,
+}
+
+impl Stage {
+    /// Runs one step to its end.
+    pub fn run(&mut self, plan: Plan) -> Result<Outcome> {
+        self.audit.begin(plan.total);
+        self.swarm.tally = Tally::default();
+        let mut ledger = Ledger::new(clock::monotonic() + RUN_UP, plan);
+        let window = self.offer(&mut ledger)?;
+        self.drain(&mut ledger)?;
+        let (plan, seats) = (&ledger.plan, &self.seats);
+        let findings = self.audit.finish(&|socket| self.swarm.is_open(socket), &|number| plan.due(number, seats).room);
+        Ok(Outcome::new(&ledger, window, findings, &self.swarm.tally))
+    }
+
+    /// Sends by plan, reading in between; gives up when the server is hopelessly behind.
+    fn offer(&mut self, ledger: &mut Ledger) -> Result<Window> {
+        let progress = Progress::new("offering messages, s", ledger.plan.length.as_secs() as usize);
+        let mut meter = Meter::new(&self.watched);
+        let backlog_limit = BACKLOG_FLOOR.max((ledger.plan.rate_per_s * BACKLOG_SECONDS) as u64);
+        let end = ledger.origin + ledger.plan.length;
+        let mut next = 0;
+        loop {
+            let now = clock::monotonic();
+            if meter.start.is_none() && now >= ledger.origin + ledger.plan.warmup {
+                meter.begin(now)?;
+                progress.at(ledger.plan.warmup.as_secs() as usize);
+            }
+            next = self.send_due(ledger, next);
+            let overloaded = ledger.unanswered() > backlog_limit;
+            if overloaded || now >= end {
+                let sent_by_plan = ledger.plan.total == next;
+                return meter.end(clock::monotonic(), ledger.unanswered(), overloaded || !sent_by_plan);
+            }
+            let wake = if next < ledger.plan.total { ledger.origin + ledger.plan.due_at(next) } else { end };
+            let wake = if meter.start.is_none() { wake.min(ledger.origin + ledger.plan.warmup) } else { wake };
+            self.read(ledger, wake.saturating_duration_since(clock::monotonic()))?;
+        }
+    }
+
+    /// Sends what is due, at most a burst of it, and returns the number of the next message.
+    fn send_due(&mut self, ledger: &mut Ledger, mut next: u64) -> u64 {
+        let mut text = Vec::with_capacity(self.body_bytes + 256);
+        for _ in 0..BURST {
+            let now = clock::monotonic();
+            if next >= ledger.plan.total || ledger.origin + ledger.plan.due_at(next) > now {
+                break;
+            }
+            let due = ledger.plan.due(next, &self.seats);
+            text.clear();
+            self.compose(ledger, next, &mut text);
+            let sent = self.swarm.send(due.socket, &text);
+            ledger.departed(due.at, now, sent);
+            next += 1;
+        }
+        next
+    }
+
+    fn compose(&self, ledger: &Ledger, number: u64, text: &mut Vec<u8>) {
+        let due = ledger.plan.due(number, &self.seats);
+        let (request, room) = (ledger.request_id(number), &self.names[due.room]);
+        write!(
+            text,
+            r#"{{"id":{request},"cmd":"message.send","data":{{"conversation_id":"{room}","id":"{}","body":""#,
+            due.id
+        )
+        .expect("cannot fail because a Vec takes everything");
+        let planned_ns = due.at.as_nanos() as u64;
+        Body { tag: ledger.plan.tag, room: due.room as u32, number, planned_ns }.write(self.body_bytes, text);
+        text.extend_from_slice(b"\"}}");
+    }
+
+    fn read(&mut self, ledger: &mut Ledger, wait: Duration) -> Result<()> {
+        let Self { swarm, audit, seats, scanner, .. } = self;
+        swarm.poll(wait, &mut |socket, text, at| ledger.take(socket, text, at, scanner, seats, audit))
+    }
+
+    /// Reads until everything sent is answered and everything stored is delivered, or no more can be hoped for.
+    fn drain(&mut self, ledger: &mut Ledger) -> Result<()> {
+        let deadline = clock::monotonic() + DRAIN_LIMIT;
+        loop {
+            let now = clock::monotonic();
+            let answered = ledger.unanswered() == 0;
+            let quiet = now.saturating_duration_since(ledger.last_arrival) > QUIET;
+            if now >= deadline || (answered && (ledger.delivered >= ledger.expected || quiet)) {
+                // One more turn: what follows everything awaited would be a double.
+                return self.read(ledger, Duration::from_millis(5));
+            }
+            self.read(ledger, Duration::from_millis(20))?;
+        }
+    }
+}
+
+/// Reads the watched processes' time at both ends of the measured part.
+struct Meter {
+    watched: Vec<Watched>,
+    start: Option<(Instant, Vec<Duration>)>,
+}
+
+impl Meter {
+    /// The generator watches itself last.
+    fn new(watched: &[Watched]) -> Self {
+        let watched = watched.iter().cloned().chain([Watched::itself("loadtest")]).collect();
+        Self { watched, start: None }
+    }
+
+    fn begin(&mut self, now: Instant) -> Result<()> {
+        self.start = Some((now, process::cpu_of(&self.watched)?));
+        Ok(())
+    }
+
+    fn end(self, now: Instant, backlog: u64, overloaded: bool) -> Result<Window> {
+        let ended = process::cpu_of(&self.watched)?;
+        let (began, cpu_before) = self.start.unwrap_or_else(|| (now, ended.clone()));
+        let used = ended.iter().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+        let cpu = self.watched.into_iter().map(|watched| watched.name).zip(used).collect();
+        Ok(Window { length: now.saturating_duration_since(began), cpu, backlog, overloaded })
+    }
+}
