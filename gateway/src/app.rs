@@ -2,12 +2,20 @@
 
 use crate::{
     auth::{Passwords, RefreshTokens, Tickets, Tokens},
+    batcher::Batcher,
     ended::Ended,
+    epoch::Epoch,
+    hub::Hub,
     limits::Limits,
+    presence::Presence,
+    routes::{Routes, Words},
 };
 use shared::{
+    bus::Bus,
     config::{Config, ConfigError},
     domain::SessionId,
+    fanout::Fanout,
+    routing::Routing,
     store::Store,
 };
 use std::{
@@ -28,6 +36,12 @@ pub struct App {
     pub limits: Limits,
     pub ended: Arc<Ended>,
     pub readiness: Readiness,
+    pub epoch: Epoch,
+    pub hub: Arc<Hub>,
+    pub batcher: Arc<Batcher>,
+    pub routes: Routes,
+    pub fanout: Arc<Fanout>,
+    pub presence: Presence,
     /// Renders what `/metrics` shows; none in tests that do not look.
     pub metrics: Option<Metrics>,
 }
@@ -52,9 +66,14 @@ impl Readiness {
 }
 
 impl App {
-    pub fn new(config: Config, store: Store) -> Result<Self, ConfigError> {
+    /// Starts nothing. The words are for `routes::run`.
+    pub fn new(config: Config, store: Store, bus: Arc<dyn Bus>, routing: Arc<dyn Routing>) -> Result<(Self, Words), ConfigError> {
         let ended = Arc::new(Ended::new(config.auth.access_life));
-        Ok(Self {
+        let hub = Arc::new(Hub::default());
+        let batcher = Arc::new(Batcher::new(bus, config.edge.window));
+        let (routes, words) = Routes::new(hub.clone());
+        let fanout = Arc::new(Fanout::new(store.clone(), routing));
+        let app = Self {
             tokens: Tokens::new(&config.auth, ended.clone())?,
             tickets: Tickets::new(config.auth.secret.expose().as_bytes(), ended.clone()),
             refresh_tokens: RefreshTokens::new(&config.auth),
@@ -62,14 +81,22 @@ impl App {
             limits: Limits::new(&config.limits),
             ended,
             readiness: Readiness::default(),
+            epoch: Epoch::default(),
+            presence: Presence::new(store.clone(), fanout.clone(), batcher.clone()),
+            hub,
+            batcher,
+            routes,
+            fanout,
             metrics: None,
             store,
             config,
-        })
+        };
+        Ok((app, words))
     }
 
-    /// Sessions that this gateway has ended, or has heard of: their tokens and sockets are refused from now on.
+    /// Sessions that this gateway has ended, or has heard of: their tokens are refused from now on, their sockets close.
     pub fn sessions_ended(&self, sessions: &[SessionId]) {
         self.ended.insert(sessions);
+        self.hub.close_sessions(sessions);
     }
 }

@@ -12,6 +12,7 @@ mod extract;
 mod health;
 mod limits;
 mod problem;
+mod socket;
 mod users;
 
 pub use client::Client;
@@ -27,7 +28,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware,
     response::Response,
-    routing::{delete, get, post, put},
+    routing::{any, delete, get, post, put},
 };
 use serde::Serialize;
 use shared::{
@@ -52,7 +53,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/auth/ticket", post(auth::ticket))
         .route("/users", get(users::list))
         .route("/users/{id}", get(users::get))
-        .route("/limits", get(limits::get));
+        .route("/limits", get(limits::get))
+        .route("/ws", any(socket::open));
     Router::new()
         .nest("/v1", v1)
         .route("/.well-known/jwks.json", get(auth::key_set))

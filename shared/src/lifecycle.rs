@@ -30,6 +30,11 @@ impl Stop {
         self.soft.cancelled().await;
     }
 
+    /// The soft stop for those who take a token.
+    pub fn soft_token(&self) -> CancellationToken {
+        self.soft.clone()
+    }
+
     /// Resolves at the hard stop.
     pub async fn ended(&self) {
         self.hard.cancelled().await;

@@ -1,0 +1,117 @@
+//! Who is here: a person's sockets, a session's sockets, and who watches whom. Kept small: every idle socket pays for it.
+
+use crate::shard::ConnId;
+use shared::domain::{SessionId, UserId};
+use smallvec::SmallVec;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
+/// A socket that may get events.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionRef {
+    pub conn: ConnId,
+    pub session: SessionId,
+    /// The events it wants, a bit each (`EventName::bit`); all bits: everything.
+    pub choice: u64,
+}
+
+#[derive(Default)]
+pub struct Sessions {
+    users: HashMap<UserId, SmallVec<[SessionRef; 1]>>,
+    watchers: HashMap<UserId, Vec<ConnId>>,
+}
+
+/// The sockets of some people.
+#[derive(Default)]
+pub struct Receivers {
+    pub all: Vec<ConnId>,
+    /// Those that have chosen their events, with the choice.
+    pub narrowed: Vec<(ConnId, u64)>,
+}
+
+impl Receivers {
+    pub fn everybody(&self) -> Arc<[ConnId]> {
+        self.all.iter().copied().chain(self.narrowed.iter().map(|(conn, _)| *conn)).collect()
+    }
+}
+
+impl Sessions {
+    pub fn add(&mut self, user: UserId, session: SessionRef) -> bool {
+        let sessions = self.users.entry(user).or_default();
+        sessions.push(session);
+        sessions.len() == 1
+    }
+
+    pub fn remove(&mut self, user: UserId, conn: ConnId) -> bool {
+        let Entry::Occupied(mut sessions) = self.users.entry(user) else { return false };
+        sessions.get_mut().retain(|session| session.conn != conn);
+        let last = sessions.get().is_empty();
+        if last {
+            sessions.remove();
+        }
+        last
+    }
+
+    pub fn holds(&self, user: UserId) -> bool {
+        self.users.contains_key(&user)
+    }
+
+    pub fn users(&self) -> Vec<UserId> {
+        self.users.keys().copied().collect()
+    }
+
+    /// Sorted by shard, as `Shards::deliver` likes them.
+    pub fn receivers(&self, users: &[UserId]) -> Receivers {
+        let mut receivers = Receivers { all: Vec::with_capacity(users.len()), narrowed: vec![] };
+        for session in users.iter().filter_map(|user| self.users.get(user)).flatten() {
+            match session.choice {
+                u64::MAX => receivers.all.push(session.conn),
+                choice => receivers.narrowed.push((session.conn, choice)),
+            }
+        }
+        receivers.all.sort_unstable();
+        receivers
+    }
+
+    /// A look at everybody: sessions end rarely, and a second index would cost each socket sixty bytes.
+    pub fn of_session(&self, session: SessionId) -> Vec<ConnId> {
+        self.users.values().flatten().filter(|there| there.session == session).map(|there| there.conn).collect()
+    }
+
+    pub fn watch(&mut self, conn: ConnId, users: &[UserId]) -> Vec<UserId> {
+        let mut new = vec![];
+        for user in users {
+            let watchers = self.watchers.entry(*user).or_default();
+            if watchers.is_empty() {
+                new.push(*user);
+            }
+            if !watchers.contains(&conn) {
+                watchers.push(conn);
+            }
+        }
+        new
+    }
+
+    pub fn unwatch(&mut self, conn: ConnId, users: &[UserId]) -> Vec<UserId> {
+        let mut unwatched = vec![];
+        for user in users {
+            let Entry::Occupied(mut watchers) = self.watchers.entry(*user) else { continue };
+            watchers.get_mut().retain(|watcher| *watcher != conn);
+            if watchers.get().is_empty() {
+                watchers.remove();
+                unwatched.push(*user);
+            }
+        }
+        unwatched
+    }
+
+    pub fn watched(&self) -> Vec<UserId> {
+        self.watchers.keys().copied().collect()
+    }
+
+    pub fn watchers(&self, user: UserId) -> Vec<ConnId> {
+        self.watchers.get(&user).cloned().unwrap_or_default()
+    }
+}

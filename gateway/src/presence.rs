@@ -1,0 +1,132 @@
+//! What nobody keeps: who types where, and who is here. Ephemeral: past the bus and the outbox, straight to the gateways
+//! concerned; the first to be dropped when a client reads slowly. Presence goes only to those who watch.
+
+use crate::{batcher::Batcher, refusal::of_store};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared::{
+    clock,
+    domain::{ConversationId, EPHEMERAL_MEMBERS_MAX, UserId},
+    event::{Event, EventName, Position},
+    fanout::{Fanout, FanoutError, Group, To},
+    reply::{Code, Refusal},
+    store::Store,
+    view::json,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// The same word again within this time is not passed on.
+const COALESCE: Duration = Duration::from_millis(500);
+/// Who does not say it again within this time has stopped typing: told with the event, so that it ends by itself.
+const TYPING_LASTS: Duration = Duration::from_secs(6);
+/// People whose last word is remembered for coalescing.
+const TYPISTS_MAX: usize = 20_000;
+
+pub struct Presence {
+    store: Store,
+    fanout: Arc<Fanout>,
+    batcher: Arc<Batcher>,
+    typists: Mutex<HashMap<(UserId, ConversationId), (bool, Instant)>>,
+}
+
+#[derive(Serialize)]
+struct TypingData {
+    user_id: UserId,
+    typing: bool,
+    expires_ms: u64,
+}
+
+/// Whether somebody is here, as watchers are told.
+#[derive(Serialize)]
+pub struct PresenceData {
+    pub user_id: UserId,
+    pub online: bool,
+    #[serde(serialize_with = "clock::json_option::serialize")]
+    pub last_seen: Option<DateTime<Utc>>,
+}
+
+#[derive(Serialize)]
+struct StatesData {
+    presence: Vec<PresenceData>,
+}
+
+impl Presence {
+    pub fn new(store: Store, fanout: Arc<Fanout>, batcher: Arc<Batcher>) -> Self {
+        Self { store, fanout, batcher, typists: Mutex::default() }
+    }
+
+    /// To the other members, in conversations of at most a hundred.
+    pub async fn typing(&self, user: UserId, conversation: ConversationId, typing: bool) -> Result<(), Refusal> {
+        let audience = self.fanout.audiences().recent(conversation).await.map_err(|error| fanout_refusal(&error))?;
+        let members = audience.filter(|audience| audience.members.iter().any(|(member, _)| *member == user));
+        let audience = members.ok_or_else(Refusal::not_found)?;
+        if audience.members.len() > EPHEMERAL_MEMBERS_MAX || !self.is_news(user, conversation, typing) {
+            return Ok(());
+        }
+        let others: Arc<[UserId]> = audience.members.iter().map(|(member, _)| *member).filter(|member| *member != user).collect();
+        let data = TypingData { user_id: user, typing, expires_ms: TYPING_LASTS.as_millis() as u64 };
+        let position = Position::Ephemeral { conversation: Some(conversation) };
+        let event = Event { name: EventName::Typing, position, data: json(&data) };
+        let group = Group { to: To::Users(others), events: [event].into(), replies: vec![] };
+        self.fanout.hand_on(&[group]).await.map_err(|error| fanout_refusal(&error))
+    }
+
+    fn is_news(&self, user: UserId, conversation: ConversationId, typing: bool) -> bool {
+        let now = clock::monotonic();
+        let mut typists = self.typists.lock().unwrap_or_else(PoisonError::into_inner);
+        if typists.len() >= TYPISTS_MAX {
+            typists.retain(|_, (_, said)| now.duration_since(*said) < COALESCE);
+        }
+        let before = typists.insert((user, conversation), (typing, now));
+        before.is_none_or(|(same, said)| same != typing || now.duration_since(said) >= COALESCE)
+    }
+
+    /// Those of `users` whom this person may watch: whoever shares a conversation, and oneself.
+    pub async fn allowed(&self, user: UserId, users: Vec<UserId>) -> Result<Vec<UserId>, Refusal> {
+        let mut allowed = self.store.list_acquainted(user, &users).await.map_err(of_store)?;
+        if users.contains(&user) && !allowed.contains(&user) {
+            allowed.push(user);
+        }
+        Ok(allowed)
+    }
+
+    /// How these people are now; `new` of them were watched by nobody here before.
+    pub async fn states(&self, users: Vec<UserId>, new: Vec<UserId>) -> Result<Bytes, Refusal> {
+        let away = || Refusal::new(Code::Unavailable, "presence is not known just now").retry_after(1);
+        let me = self.batcher.gateway().ok_or_else(away)?;
+        self.fanout.routing().watch(me, new).await.map_err(|_| away())?;
+        let routes = self.fanout.routing().lookup(&users).await.map_err(|_| away())?;
+        let seen: HashMap<UserId, DateTime<Utc>> = self.store.list_last_seen(&users).await.map_err(of_store)?.into_iter().collect();
+        let state = |(user, routes): (&UserId, &shared::routing::Routes)| PresenceData {
+            user_id: *user,
+            online: !routes.is_empty(),
+            last_seen: seen.get(user).copied(),
+        };
+        Ok(json(&StatesData { presence: users.iter().zip(&routes).map(state).collect() }))
+    }
+
+    /// Tells whoever watches that these people have come or gone.
+    pub async fn announce(&self, users: Vec<UserId>, online: bool) -> Result<(), FanoutError> {
+        for user in users {
+            let watchers = self.fanout.routing().watchers(user).await?;
+            if watchers.is_empty() {
+                continue;
+            }
+            let data = PresenceData { user_id: user, online, last_seen: Some(clock::now()) };
+            let position = Position::Ephemeral { conversation: None };
+            let event = Event { name: EventName::Presence, position, data: json(&data) };
+            self.fanout.to_gateways(&watchers, event, user).await?;
+        }
+        Ok(())
+    }
+}
+
+fn fanout_refusal(error: &FanoutError) -> Refusal {
+    tracing::debug!(%error, "an ephemeral event was not passed on");
+    Refusal::new(Code::Unavailable, "a part this needs is away").retry_after(1)
+}

@@ -1,0 +1,269 @@
+//! The one task that talks to the routing about this gateway.
+
+use super::{Word, Words};
+use crate::{app::App, session::Note, shard::ConnId};
+use shared::{
+    clock,
+    command::GatewayRef,
+    domain::{GatewayId, SessionId, UserId},
+    lifecycle::{Backoff, Stop},
+    routing::{Inbox, RENEWAL, Routing, RoutingAway},
+};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use tokio::task::JoinHandle;
+
+/// Words taken at once: they become one call.
+const WORDS_MAX: usize = 1024;
+const GRACE_LOOK: Duration = Duration::from_millis(200);
+const COMPARE_EVERY: Duration = Duration::from_secs(300);
+
+struct Registrar {
+    app: Arc<App>,
+    routing: Arc<dyn Routing>,
+    id: GatewayId,
+    me: Option<GatewayRef>,
+    /// Everybody whose route is written.
+    routed: HashSet<UserId>,
+    /// Whose last session has left, and when the route goes; in the order of time, with the last word on each.
+    leaving: VecDeque<(Instant, UserId)>,
+    leaves_at: HashMap<UserId, Instant>,
+    seen: Vec<SessionId>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// Until the hard stop: at a soft one sessions are still leaving.
+pub async fn run(app: Arc<App>, id: GatewayId, mut words: Words, stop: Stop) {
+    let routing = app.fanout.routing().clone();
+    let mut registrar = Registrar {
+        app,
+        routing,
+        id,
+        me: None,
+        routed: HashSet::new(),
+        leaving: VecDeque::new(),
+        leaves_at: HashMap::new(),
+        seen: vec![],
+        reader: None,
+    };
+    let mut backoff = Backoff::default();
+    let mut join_at = clock::monotonic();
+    let mut compare_at = clock::monotonic() + COMPARE_EVERY;
+    let mut renew = tokio::time::interval(RENEWAL);
+    let mut grace = tokio::time::interval(GRACE_LOOK);
+    let mut taken = Vec::with_capacity(WORDS_MAX);
+    loop {
+        if registrar.me.is_none() && clock::monotonic() >= join_at {
+            if let Err(away) = registrar.join().await {
+                tracing::warn!(%away, "routing cannot be reached; sessions get no events until it is");
+                registrar.lost();
+                join_at = clock::monotonic() + backoff.next();
+            } else {
+                backoff.reset();
+            }
+        }
+        tokio::select! {
+            _ = words.0.recv_many(&mut taken, WORDS_MAX) => registrar.words(std::mem::take(&mut taken)).await,
+            _ = renew.tick() => registrar.renew().await,
+            _ = grace.tick() => registrar.expire().await,
+            () = stop.ended() => break,
+        }
+        if clock::monotonic() >= compare_at {
+            registrar.compare().await;
+            compare_at = clock::monotonic() + COMPARE_EVERY;
+        }
+    }
+    if let Some(me) = registrar.me
+        && let Err(away) = registrar.routing.leave(me).await
+    {
+        tracing::debug!(%away, "the lease ends by itself");
+    }
+}
+
+impl Registrar {
+    /// A new epoch and inbox; then all routes, all unanswered commands, all sessions.
+    async fn join(&mut self) -> Result<(), RoutingAway> {
+        let (me, inbox) = self.routing.join(self.id).await?;
+        let mut users = self.app.hub.users();
+        users.extend(self.leaving.iter().map(|(_, user)| *user));
+        self.routing.add_routes(me, users.clone()).await?;
+        self.routing.watch(me, self.app.hub.watched()).await?;
+        self.routed = users.into_iter().collect();
+        self.me = Some(me);
+        self.app.readiness.routing.store(true, Ordering::Relaxed);
+        self.reader = Some(tokio::spawn(read(self.app.clone(), inbox)));
+        self.app.batcher.joined(me);
+        // What ended while nobody could tell us.
+        if let Err(error) = self.app.ended.reload(&self.app.store).await {
+            tracing::warn!(%error, "ended sessions cannot be read; those known so far are refused");
+        }
+        self.app.hub.resync_all();
+        tracing::info!(gateway.id = %me.id, epoch = me.epoch, "joined");
+        Ok(())
+    }
+
+    fn lost(&mut self) {
+        self.me = None;
+        self.app.readiness.routing.store(false, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            reader.abort();
+        }
+    }
+
+    async fn words(&mut self, words: Vec<Word>) {
+        let mut came: Vec<(UserId, ConnId)> = vec![];
+        let mut unwatched = vec![];
+        for word in words {
+            match word {
+                Word::Came { user, conn } => came.push((user, conn)),
+                Word::Left { user, session, last } => {
+                    self.seen.push(session);
+                    if last {
+                        let at = clock::monotonic() + self.app.config.edge.presence_grace;
+                        self.leaving.push_back((at, user));
+                        self.leaves_at.insert(user, at);
+                    }
+                }
+                Word::Unwatched(users) => unwatched.extend(users),
+                Word::InboxLost(why) => {
+                    tracing::warn!(why, "the inbox was lost; joining anew");
+                    metrics::counter!("rookery_inbox_lost_total").increment(1);
+                    self.lost();
+                }
+            }
+        }
+        if let (Some(me), false) = (self.me, unwatched.is_empty()) {
+            // One that is not unwatched costs an event to a gateway that drops it.
+            let _ = self.routing.unwatch(me, unwatched).await;
+        }
+        self.came(came).await;
+    }
+
+    async fn came(&mut self, came: Vec<(UserId, ConnId)>) {
+        if came.is_empty() {
+            return;
+        }
+        let mut new: Vec<UserId> = came.iter().map(|(user, _)| *user).filter(|user| !self.routed.contains(user)).collect();
+        new.sort_unstable();
+        new.dedup();
+        let live = match self.me {
+            None => false,
+            Some(_) if new.is_empty() => true,
+            Some(me) => match self.routing.add_routes(me, new.clone()).await {
+                Ok(online) => {
+                    self.routed.extend(new);
+                    self.announce(online, true);
+                    true
+                }
+                Err(away) => {
+                    tracing::warn!(%away, "routes cannot be written; joining anew");
+                    self.lost();
+                    false
+                }
+            },
+        };
+        if let Some(shards) = self.app.hub.shards() {
+            shards.notes(came.into_iter().map(|(_, conn)| (conn, Note::Routed { live })));
+        }
+    }
+
+    async fn renew(&mut self) {
+        let Some(me) = self.me else { return };
+        match self.routing.renew(me).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("the lease was lost; joining anew");
+                self.lost();
+            }
+            // Away: the lease outlives a few missed renewals, and the next one says whether it did.
+            Err(away) => tracing::debug!(%away, "the lease was not renewed"),
+        }
+    }
+
+    /// Deletes the routes of those who have not come back.
+    async fn expire(&mut self) {
+        self.note_seen();
+        let now = clock::monotonic();
+        let mut gone = vec![];
+        while let Some((at, user)) = self.leaving.front().copied()
+            && at <= now
+        {
+            self.leaving.pop_front();
+            // Came back and left again: another entry follows.
+            if self.leaves_at.get(&user) != Some(&at) {
+                continue;
+            }
+            self.leaves_at.remove(&user);
+            if !self.app.hub.holds(user) && self.routed.remove(&user) {
+                gone.push(user);
+            }
+        }
+        let (Some(me), false) = (self.me, gone.is_empty()) else { return };
+        match self.routing.remove_routes(me, gone).await {
+            Ok(offline) => self.announce(offline, false),
+            Err(away) => {
+                tracing::warn!(%away, "routes cannot be deleted; joining anew");
+                self.lost();
+            }
+        }
+    }
+
+    /// Routes against sessions: a missing one made somebody deaf.
+    async fn compare(&mut self) {
+        let Some(me) = self.me else { return };
+        let Ok(written) = self.routing.routes_of(me).await else { return };
+        let written: HashSet<UserId> = written.into_iter().collect();
+        let missing: Vec<UserId> = self.app.hub.users().into_iter().filter(|user| !written.contains(user)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        metrics::counter!("rookery_routes_missing_total").increment(missing.len() as u64);
+        tracing::warn!(count = missing.len(), "routes were missing; those concerned read again");
+        if self.routing.add_routes(me, missing.clone()).await.is_ok() {
+            self.routed.extend(&missing);
+            self.app.hub.resync_users(&missing);
+        }
+    }
+
+    fn announce(&self, users: Vec<UserId>, online: bool) {
+        if users.is_empty() {
+            return;
+        }
+        let app = self.app.clone();
+        tokio::spawn(async move {
+            if let Err(error) = app.presence.announce(users, online).await {
+                tracing::debug!(%error, "presence was not told");
+            }
+        });
+    }
+
+    fn note_seen(&mut self) {
+        if self.seen.is_empty() {
+            return;
+        }
+        let (app, seen) = (self.app.clone(), std::mem::take(&mut self.seen));
+        tokio::spawn(async move {
+            if let Err(error) = app.store.update_sessions_seen(&seen).await {
+                tracing::debug!(%error, "last use of sessions was not kept");
+            }
+        });
+    }
+}
+
+/// Reads the inbox until it is lost.
+async fn read(app: Arc<App>, mut inbox: Box<dyn Inbox>) {
+    loop {
+        match inbox.recv().await {
+            Ok(entry) => {
+                let ended = app.hub.pass_on(entry, &app.batcher);
+                if !ended.is_empty() {
+                    app.sessions_ended(&ended);
+                }
+            }
+            Err(lost) => return app.routes.say(Word::InboxLost(lost.0)),
+        }
+    }
+}

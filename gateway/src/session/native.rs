@@ -1,0 +1,107 @@
+//! The native protocol (`rookery.v1`): `{"id":7,"cmd":"message.send","data":{…}}`, answered under `re`.
+
+use super::{Edge, Session, Stage, close::*, hello::Hello};
+use crate::{
+    auth::Caller,
+    batcher::{Submission, Waiter},
+    json,
+    limits::{Rule, Subject},
+    requests::{self, Request},
+    shard::Cx,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use shared::{
+    domain::COMMAND_MAX,
+    reply::{Code, Refusal},
+};
+use std::borrow::Cow;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Frame<'a> {
+    #[serde(default)]
+    id: Option<u64>,
+    #[serde(borrow)]
+    cmd: Cow<'a, str>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+impl Edge {
+    pub(super) fn request(&mut self, cx: &mut Cx<'_>, session: &mut Session, text: &str) {
+        if session.stage == Stage::Leaving {
+            return;
+        }
+        if text.len() > COMMAND_MAX {
+            return self.refuse(cx, None, Refusal::new(Code::TooLarge, "a command has at most 64 KiB"));
+        }
+        let frame: Frame<'_> = match json::parse(text.as_bytes()) {
+            Ok(frame) => frame,
+            Err(refusal) => return self.malformed(cx, session, refusal),
+        };
+        if session.stage == Stage::New && frame.cmd != "hello" {
+            return cx.close(TOKEN);
+        }
+        self.dispatch(cx, session, &frame);
+    }
+
+    fn dispatch(&mut self, cx: &mut Cx<'_>, session: &mut Session, frame: &Frame<'_>) {
+        let data = frame.data.unwrap_or_else(|| serde_json::from_str("{}").expect("cannot fail because {} is JSON"));
+        match &*frame.cmd {
+            "hello" => match json::parse::<Hello<'_>>(data.get().as_bytes()) {
+                Ok(hello) => self.hello(cx, session, frame.id, hello),
+                Err(refusal) => self.malformed(cx, session, refusal),
+            },
+            // Says only that the client is there, which its arrival has said.
+            "heartbeat" => {}
+            command => {
+                let Some(caller) = session.caller else { return cx.close(TOKEN) };
+                let Some(re) = frame.id else {
+                    let refusal = Refusal::field("id", "is missing: an answer has nowhere to go");
+                    return self.refuse(cx, None, refusal);
+                };
+                if let Err(refusal) = self.app.limits.check(Rule::CommandsPerUser, Subject::User(caller.user)) {
+                    return self.refuse(cx, Some(re), refusal);
+                }
+                if let Err(refusal) = self.command(cx, session, caller, re, command, data) {
+                    self.refuse(cx, Some(re), refusal);
+                }
+            }
+        }
+    }
+
+    fn command(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &mut Session,
+        caller: Caller,
+        re: u64,
+        command: &str,
+        data: &RawValue,
+    ) -> Result<(), Refusal> {
+        match requests::parse(caller.user, command, data)? {
+            Some(Request::Command { id, command }) => {
+                // One id from here through broker and worker back.
+                let request_id = format!("{:?}-{re}", cx.id()).replace(' ', "-").into();
+                let submission = Submission { id, actor: caller.user, session: caller.session, request_id, command };
+                self.app.batcher.submit(submission, Waiter::Socket { conn: cx.id(), re }).map_err(|(refusal, _)| refusal)?;
+                self.begin(cx, session);
+            }
+            Some(Request::Query(query)) => {
+                self.begin(cx, session);
+                self.read(cx.id(), caller, re, query);
+            }
+            None => self.local(cx, session, caller, re, command, data.get())?,
+        }
+        Ok(())
+    }
+
+    /// Something that is not a request. Before hello there is nobody to forgive it.
+    fn malformed(&self, cx: &mut Cx<'_>, session: &Session, refusal: Refusal) {
+        self.refuse(cx, None, refusal);
+        if session.stage == Stage::New {
+            cx.close(TOKEN);
+        }
+    }
+}

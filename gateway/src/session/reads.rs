@@ -1,0 +1,125 @@
+//! What a session asks for that needs a query, and what it says that nobody keeps: typing, and whom it watches. Done by a
+//! task of its own; the answer comes back as a note.
+
+use super::{Edge, Note, Session};
+use crate::{
+    auth::Caller,
+    hub::reply_frame,
+    json,
+    queries,
+    requests::Query,
+    shard::{Class, ConnId, Cx},
+};
+use serde::Deserialize;
+use shared::{
+    domain::{ConversationId, PRESENCE_WATCH_MAX, UserId},
+    reply::{Code, Outcome, Refusal},
+    view,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Typing {
+    conversation_id: ConversationId,
+    typing: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct People {
+    user_ids: Vec<UserId>,
+}
+
+impl Edge {
+    pub(super) fn read(&self, conn: ConnId, caller: Caller, re: u64, query: Query) {
+        let app = self.app.clone();
+        self.tokio.spawn(async move {
+            let outcome = match queries::answer(&app.store, caller.user, query).await {
+                Ok(json) => Outcome::Ok { created: false, json },
+                Err(refusal) => Outcome::Refused(refusal),
+            };
+            app.hub.note(conn, Note::Answer { re, outcome });
+        });
+    }
+
+    /// Commands that concern this gateway alone.
+    pub(super) fn local(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: &mut Session,
+        caller: Caller,
+        re: u64,
+        command: &str,
+        data: &str,
+    ) -> Result<(), Refusal> {
+        match command {
+            "typing" => {
+                let typing: Typing = json::parse(data.as_bytes())?;
+                self.begin(cx, session);
+                self.typing(cx.id(), caller, re, typing);
+            }
+            "presence.watch" => {
+                let people: People = json::parse(data.as_bytes())?;
+                let held = session.watched.as_ref().map_or(0, |watched| watched.len());
+                if held + people.user_ids.len() > PRESENCE_WATCH_MAX {
+                    return Err(Refusal::field("user_ids", "would make more than 200 people watched"));
+                }
+                self.begin(cx, session);
+                self.may_watch(cx.id(), caller, re, people.user_ids);
+            }
+            "presence.unwatch" => {
+                let people: People = json::parse(data.as_bytes())?;
+                if let Some(watched) = &mut session.watched {
+                    watched.retain(|user| !people.user_ids.contains(user));
+                }
+                self.app.routes.unwatch(cx.id(), &people.user_ids);
+                let done = Outcome::Ok { created: false, json: view::json(&view::Empty {}) };
+                cx.send(reply_frame(re, &done), Class::Durable);
+            }
+            unknown => {
+                let name: String = unknown.chars().take(64).collect();
+                return Err(Refusal::new(Code::Unsupported, format!("there is no command {name:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn typing(&self, conn: ConnId, caller: Caller, re: u64, typing: Typing) {
+        let app = self.app.clone();
+        self.tokio.spawn(async move {
+            let outcome = match app.presence.typing(caller.user, typing.conversation_id, typing.typing).await {
+                Ok(()) => Outcome::Ok { created: false, json: view::json(&view::Empty {}) },
+                Err(refusal) => Outcome::Refused(refusal),
+            };
+            app.hub.note(conn, Note::Answer { re, outcome });
+        });
+    }
+
+    fn may_watch(&self, conn: ConnId, caller: Caller, re: u64, users: Vec<UserId>) {
+        let app = self.app.clone();
+        self.tokio.spawn(async move {
+            let note = match app.presence.allowed(caller.user, users).await {
+                Ok(users) => Note::Watch { re, users },
+                Err(refusal) => Note::Answer { re, outcome: Outcome::Refused(refusal) },
+            };
+            app.hub.note(conn, note);
+        });
+    }
+
+    /// Registered here, on the session's own thread: when it closes, everything it watches is known.
+    pub(super) fn watch(&self, cx: &mut Cx<'_>, session: &mut Session, re: u64, users: Vec<UserId>) {
+        let watched = session.watched.get_or_insert_default();
+        watched.extend(&users);
+        watched.sort_unstable();
+        watched.dedup();
+        let (app, conn) = (self.app.clone(), cx.id());
+        let new = app.hub.watch(conn, &users);
+        self.tokio.spawn(async move {
+            let outcome = match app.presence.states(users, new).await {
+                Ok(json) => Outcome::Ok { created: false, json },
+                Err(refusal) => Outcome::Refused(refusal),
+            };
+            app.hub.note(conn, Note::Answer { re, outcome });
+        });
+    }
+}
