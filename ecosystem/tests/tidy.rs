@@ -158,7 +158,8 @@ fn unsafe_is_where_the_architecture_explains_it() {
         .map(|file| file.path)
         .collect();
     let mut listed = architecture::unsafe_files();
-    (found.sort(), listed.sort());
+    found.sort();
+    listed.sort();
     assert_eq!(found, listed, "files with `unsafe` (left), files that ARCHITECTURE.md lists (right)");
 }
 

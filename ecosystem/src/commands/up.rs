@@ -9,11 +9,11 @@ use crate::services::postgres::{Options, PrivatePostgres};
 use crate::{database, say};
 use anyhow::{Context, Result, bail};
 use shared::config::{Config, Environment};
+use shared::lifecycle::Stop;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 /// The exit code of a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 130;
@@ -87,7 +87,7 @@ struct Scene {
 fn serve(config: Config, mut claim: Claim, scene: Scene) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
-        let stop = CancellationToken::new();
+        let stop = Stop::default();
         tokio::spawn(stop_on_signal(stop.clone())?);
         let ready = |address: SocketAddr| {
             let address = format!("http://{address}");
@@ -119,7 +119,7 @@ fn banner(address: &str, scene: &Scene) {
 
 /// The first signal asks everybody to leave in order, the second ends the program; the private database then gets its
 /// shutdown from the kernel.
-fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>> {
+fn stop_on_signal(stop: Stop) -> Result<impl Future<Output = ()>> {
     let listen = |kind| signal(kind).context("cannot listen for signals");
     let (mut interrupt, mut terminate, mut hang_up) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
@@ -130,11 +130,11 @@ fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>> {
                 _ = terminate.recv() => {}
                 _ = hang_up.recv() => {}
             }
-            if stop.is_cancelled() {
+            if stop.is_stopped() {
                 std::process::exit(INTERRUPTED);
             }
             say::progress("stopping; once more ends it at once");
-            stop.cancel();
+            stop.soft();
         }
     })
 }
