@@ -22,6 +22,10 @@ CREATE TABLE users (
     disabled_at   timestamptz,
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- People are found by the beginning of any of the three.
+CREATE INDEX users_username_prefix ON users (username_key text_pattern_ops);
+CREATE INDEX users_display_name_prefix ON users (lower(display_name) text_pattern_ops);
+CREATE INDEX users_email_prefix ON users (email_key text_pattern_ops);
 
 -- One row per login on one device; the refresh tokens of a session are one family.
 CREATE TABLE sessions (

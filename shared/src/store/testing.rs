@@ -57,6 +57,14 @@ pub async fn drop_database(server: &str, name: &str) -> Result<()> {
     Ok(connect(server).await?.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?)
 }
 
+/// Makes all refresh tokens older, as if `by` had passed since they were issued and used.
+pub async fn age_refresh_tokens(store: &Store, by: std::time::Duration) -> Result<()> {
+    let sql = "UPDATE refresh_tokens SET issued_at = issued_at - age, expires_at = expires_at - age, used_at = used_at - age
+         FROM make_interval(secs => $1) AS age";
+    store.client().await?.execute(sql, &[&by.as_secs_f64()]).await?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::url_of;
