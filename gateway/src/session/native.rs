@@ -80,7 +80,7 @@ impl Edge {
         command: &str,
         data: &RawValue,
     ) -> Result<(), Refusal> {
-        match requests::parse(caller.user, command, data)? {
+        match requests::parse(caller.user, command, data.get())? {
             Some(Request::Command { id, command }) => {
                 // One id from here through broker and worker back.
                 let request_id = format!("{:?}-{re}", cx.id()).replace(' ', "-").into();

@@ -6,7 +6,6 @@ use crate::{
     auth::Caller,
     hub::reply_frame,
     json,
-    queries,
     requests::Query,
     shard::{Class, ConnId, Cx},
 };
@@ -34,7 +33,7 @@ impl Edge {
     pub(super) fn read(&self, conn: ConnId, caller: Caller, re: u64, query: Query) {
         let app = self.app.clone();
         self.tokio.spawn(async move {
-            let outcome = match queries::answer(&app.store, caller.user, query).await {
+            let outcome = match app.queries.answer(caller.user, query).await {
                 Ok(json) => Outcome::Ok { created: false, json },
                 Err(refusal) => Outcome::Refused(refusal),
             };
