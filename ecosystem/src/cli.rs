@@ -43,7 +43,7 @@ pub enum Command {
     Test(Test),
     /// Run the checks that read the source: format, clippy, licences and bans, house rules.
     Lint(Lint),
-    /// Measure the running server with the project's own load generator.
+    /// Measure with the project's own load generator, against a server that is made for it and removed afterwards.
     Bench(Bench),
 }
 
@@ -127,9 +127,7 @@ pub struct Lint {
 
 #[derive(Args)]
 pub struct Bench {
-    #[command(flatten)]
-    pub place: Place,
-    /// Passed on to `loadtest`; without any, the standard runs are done
+    /// Passed on to `loadtest` (`--url` names a server that is up already); without any, the standard runs are done
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     pub arguments: Vec<String>,
 }

@@ -25,6 +25,10 @@ pub struct Surroundings {
     pub checkout: Option<PathBuf>,
     pub machine: Machine,
     pub cargo: PathBuf,
+    /// `CARGO_TARGET_DIR`, where cargo was told to build elsewhere.
+    target: Option<PathBuf>,
+    /// This very program, to start another one of it.
+    pub program: PathBuf,
     /// Whether a missing package may be installed, if we are root and this is Debian.
     pub may_install: bool,
     /// The process's variables over `.env`.
@@ -44,6 +48,8 @@ impl Surroundings {
             checkout,
             machine: Machine { hints, temporary: std::env::temp_dir() },
             cargo: named("CARGO").unwrap_or_else(|| "cargo".into()),
+            target: named("CARGO_TARGET_DIR"),
+            program: std::env::current_exe().context("this program's file is gone")?,
             may_install: std::env::var("ROOKERY_INSTALL").as_deref() != Ok("no"),
             settings,
         })
@@ -52,6 +58,12 @@ impl Surroundings {
     /// Subcommands for developers work on the source.
     pub fn checkout(&self) -> Result<&Path> {
         self.checkout.as_deref().context("this needs Rookery's source: run the script `rookery` of a checkout")
+    }
+
+    /// Where cargo puts what it builds.
+    pub fn target(&self) -> Result<PathBuf> {
+        let checkout = self.checkout()?;
+        Ok(self.target.as_ref().map_or_else(|| checkout.join("target"), |target| checkout.join(target)))
     }
 }
 

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 const STEPS: [(&str, &str, &[&str]); 3] = [
     ("format", "fmt", &["--all", "--check"]),
     ("clippy", "clippy", &["--workspace", "--all-targets", "--", "-D", "warnings"]),
-    ("house rules", "test", &["--package", "ecosystem", "--test", "tidy"]),
+    ("house rules", "test", &["--workspace", "--test", "tidy"]),
 ];
 
 pub fn run(arguments: &cli::Lint, surroundings: &Surroundings) -> Result<ExitCode> {

@@ -120,6 +120,13 @@ impl PrivatePostgres {
     }
 }
 
+/// Deletes the stopped server in `home` and all its data, wherever they had to go.
+pub fn remove(home: &Path, machine: &Machine) -> Result<()> {
+    let place = Place::resolve(home, &machine.temporary)?;
+    let _lock = lock(&place.home)?;
+    place.remove()
+}
+
 fn missing(machine: &Machine) -> anyhow::Error {
     match &machine.hints.bin_dir {
         Some(directory) => {
