@@ -96,6 +96,13 @@ impl Client {
         Self { server, source, stream: None }
     }
 
+    /// Calls from another address from now on.
+    pub fn move_to(&mut self, source: Option<Ipv4Addr>) {
+        if self.source != source {
+            (self.source, self.stream) = (source, None);
+        }
+    }
+
     /// Calls until the server no longer asks to wait (429, 503), as long as the wait it asks for ends before `deadline`.
     pub async fn call_patiently(&mut self, request: &Request<'_>, deadline: Instant) -> Result<Answer> {
         loop {

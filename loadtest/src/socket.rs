@@ -32,8 +32,8 @@ pub const FIRST_COMMAND: u64 = 16;
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub struct Options {
-    /// Source addresses to connect from (127.0.0.2 and up; each has about 28,000 ports, and request limits count per address)
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=200))]
+    /// Source addresses to connect from (127.0.0.2 and up; each has about 28,000 ports, and servers limit requests per address)
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..=250))]
     pub sources: u8,
     /// Who reads and writes the frames after the handshake
     #[arg(long, value_enum, default_value_t = wire::Kind::Bare)]

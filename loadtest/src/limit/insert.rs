@@ -75,6 +75,10 @@ pub async fn measure(url: &str, options: &Options, length: Duration) -> Result<V
     if !row.get::<_, bool>(0) {
         bail!("another `loadtest limit` is at work in this database");
     }
+    let durable = "SELECT current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off'";
+    if !keeper.query_one(durable, &[]).await.context("reading settings")?.get::<_, bool>(0) {
+        bail!("fsync or synchronous_commit is off in this database: its figures would mean nothing");
+    }
     let outcome = all(&keeper, url, options, length).await;
     keeper.batch_execute(DROP).await.context("dropping the schema loadtest_limit")?;
     outcome

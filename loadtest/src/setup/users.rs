@@ -1,5 +1,5 @@
 //! Accounts: those of the state file get fresh tokens (refresh, or log in again), the missing ones are registered.
-//! Several callers work side by side, each from an address of its own, and wait when the server asks them to.
+//! Several callers work side by side, from one address after the other, and wait when the server asks them to.
 
 use super::state::{State, User};
 use crate::http::{Client, Request, Server};
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Callers at once: more than the server's password pool takes only brings refusals.
-const CALLERS: u8 = 8;
+const CALLERS: usize = 8;
+/// Accounts registered from one address before the next one's turn: servers allow an address few a minute.
+const ACCOUNTS_PER_SOURCE: usize = 20;
 /// Added to the lifetime asked for.
 const MARGIN_S: u64 = 30;
 
@@ -33,12 +35,13 @@ pub async fn ensure(
         (0..count.max(state.users.len())).map(|n| RefCell::new(state.users.get(n).cloned())).collect();
     let run = Uuid::now_v7().simple().to_string();
     let next = Cell::new(0);
-    let callers = (0..usize::from(sources.min(CALLERS))).map(|caller| {
-        let mut client = Client::new(server.clone(), server.source(caller, sources));
+    let callers = (0..CALLERS).map(|_| {
+        let mut client = Client::new(server.clone(), None);
         let (slots, next, progress, run) = (&slots, &next, &progress, &run);
         async move {
             while next.get() < count {
                 let n = next.replace(next.get() + 1);
+                client.move_to(server.source(n / ACCOUNTS_PER_SOURCE, sources));
                 let known = slots[n].borrow().clone();
                 let user = match known {
                     Some(user) if user.access_expires > needed_until => user,
