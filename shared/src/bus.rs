@@ -60,7 +60,8 @@ pub trait Bus: Send + Sync + 'static {
     /// Subscribes to a partition. Several may; one at a time gets its batches, the others stand by.
     fn consume(&self, partition: u16) -> BoxFuture<'_, Result<Box<dyn CommandConsumer>, BusLost>>;
 
-    /// Ok: each role handles these at least once. Only then may their outbox rows go.
+    /// Ok: each role handles these at least once. Only then may their outbox rows go. It may wait for the roles
+    /// themselves (in one process it does), so nothing that others wait for may wait for this.
     fn publish_events(&self, events: Vec<DurableEvent>) -> BoxFuture<'_, Result<(), PublishError>>;
 
     fn consume_events(&self, role: EventRole) -> BoxFuture<'_, Result<Box<dyn EventConsumer>, BusLost>>;
@@ -77,17 +78,18 @@ pub trait CommandConsumer: Send {
     fn acks(&self) -> Arc<dyn Acks>;
 }
 
-/// Unacknowledged batches that one consumer holds at most.
+/// Unacknowledged batches, or events, that one consumer holds at most.
 pub const PREFETCH: usize = 64;
 
 pub trait Acks: Send + Sync {
-    /// Done with every batch up to and including `tag`.
+    /// Done with every batch up to and including `tag`. Again is harmless.
     fn ack(&self, tag: u64) -> BoxFuture<'_, Result<(), BusLost>>;
 }
 
 /// A role's view of the durable events.
 pub trait EventConsumer: Send {
-    /// The next event. Cancel safe. Not acknowledged, it comes again to this role.
+    /// The next event. Cancel safe. Not acknowledged, it comes again to this role. At most [`PREFETCH`] are given out
+    /// unacknowledged; several consumers of one role share its events.
     fn recv(&mut self) -> BoxFuture<'_, Result<(u64, DurableEvent), BusLost>>;
 
     fn ack(&mut self, tag: u64) -> BoxFuture<'_, Result<(), BusLost>>;

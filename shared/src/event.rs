@@ -112,7 +112,7 @@ impl InboxItem {
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Events { events, to } => 16 * to.len() + events.iter().map(|e| 96 + e.data.len()).sum::<usize>(),
-            Self::Replies(replies) => replies.len() * 96,
+            Self::Replies(replies) => replies.iter().map(Reply::weight).sum(),
             Self::Resync { to, .. } => 64 + 16 * to.len(),
             Self::SessionsEnded(sessions) => 16 * sessions.len(),
         }

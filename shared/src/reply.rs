@@ -11,6 +11,16 @@ pub struct Reply {
     pub outcome: Outcome,
 }
 
+impl Reply {
+    /// Roughly what it occupies, for bounds counted in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        match &self.outcome {
+            Outcome::Ok { json, .. } => 96 + json.len(),
+            Outcome::Refused(_) => 96,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// `created` tells the first answer (201) from a repeated one (200); `json` is the answer's object, made once.

@@ -43,6 +43,8 @@ pub trait Routing: Send + Sync + 'static {
     fn leave(&self, me: GatewayRef) -> Answer<'_, ()>;
 
     /// Ok: from now on whatever is looked up for these people names this gateway. Returns those who had no route before.
+    /// A route is there or not, it is not counted: again changes nothing, so that a write of unknown outcome is repeated.
+    /// Refused to an epoch that is known to be over.
     fn add_routes(&self, me: GatewayRef, users: Vec<UserId>) -> Answer<'_, Vec<UserId>>;
 
     /// Returns those who have no route left.
