@@ -122,6 +122,14 @@ fn method_name(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::{Router, body::Body, middleware, routing::get};
+    use shared::{
+        bus::local::LocalBus,
+        config::{Config, Environment},
+        routing::local::LocalRouting,
+        store::Store,
+    };
+    use tower::ServiceExt;
 
     #[test]
     fn a_sane_request_id_is_kept() {
@@ -134,5 +142,31 @@ mod tests {
             assert_ne!(of(bad), bad);
         }
         assert_eq!(RequestId::of(&HeaderMap::new()).0.len(), 36);
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_request_and_says_nothing() {
+        let env = Environment::of([
+            ("JWT_SECRET", "a secret that only tests use, of more than 32 bytes"),
+            ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"),
+        ]);
+        let config = Config::read(&env).unwrap();
+        let store = Store::new(&config.store).unwrap();
+        let bus = Arc::new(LocalBus::new(1, &[]));
+        let (app, _) = App::new(config, store, bus, Arc::new(LocalRouting::new())).unwrap();
+        async fn panics() -> &'static str {
+            panic!("a secret")
+        }
+        let router = Router::new().route("/", get(panics)).layer(middleware::from_fn_with_state(Arc::new(app), envelope));
+        for _ in 0..2 {
+            let request = Request::get("/").header("x-request-id", "r1").body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), 500);
+            assert_eq!(response.headers()["x-request-id"], "r1");
+            let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], "internal");
+            assert!(!String::from_utf8_lossy(&body).contains("secret"));
+        }
     }
 }

@@ -51,7 +51,7 @@ async fn bodies_are_bounded_and_must_be_json() {
     };
     post(filled(1024 * 1024)).await.expect_problem(401, "wrong_credentials");
     post(filled(1024 * 1024 + 1)).await.expect_problem(413, "too_large");
-    for bad in ["{", "nonsense", "{\"login\":\"\\ud800\"}", "\u{feff}{}", "{\"login\":\"a\"}}", "'a'"] {
+    for bad in ["{", "nonsense", "{\"login\":\"\\ud800\"}", "\u{feff}{}", "{\"login\":\"a\",\"password\":\"b\"}}", "'a'"] {
         post(bad.as_bytes().to_vec()).await.expect_problem(400, "malformed");
     }
     post(b"{\"login\":\"\xff\"}".to_vec()).await.expect_problem(400, "malformed");

@@ -1,7 +1,6 @@
 //! What probes and Prometheus ask.
 
-use super::world::World;
-use gateway::app::App;
+use super::world::{World, app};
 use shared::{
     config::{Config, Environment},
     store::Store,
@@ -46,7 +45,7 @@ async fn without_a_database_the_process_lives_and_says_so() {
     ]);
     let config = Config::read(&env).unwrap();
     let store = Store::new(&config.store).unwrap();
-    let mut app = App::new(config, store).unwrap();
+    let mut app = app(config, store);
     app.metrics = Some(Box::new(|| "rookery_up 1\n".to_owned()));
     let router = gateway::rest::router(Arc::new(app));
     let get = |path: &'static str| {

@@ -1,6 +1,6 @@
 //! Sessions: which there are, and how they end.
 
-use super::world::{Person, World};
+use super::world::{Person, World, app};
 use shared::domain::SESSIONS_PER_USER_MAX;
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ async fn an_ended_session_is_refused_after_a_restart_too() {
     let world = World::start(&[]).await;
     let (ann, bob) = (world.register("ann").await, world.register("bob").await);
     world.call("POST", "/v1/auth/logout", Some(&ann), None).await.expect(204);
-    let restarted = gateway::app::App::new(world.database.config.clone(), world.database.store.clone()).unwrap();
+    let restarted = app(world.database.config.clone(), world.database.store.clone());
     assert!(restarted.tokens.verify(&ann.access).is_ok(), "not loaded yet");
     restarted.ended.reload(&restarted.store).await.unwrap();
     assert!(restarted.tokens.verify(&ann.access).is_err());

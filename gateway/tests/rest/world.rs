@@ -2,7 +2,13 @@
 
 use gateway::{app::App, rest, server};
 use serde_json::{Value, json};
-use shared::testing::TestDatabase;
+use shared::{
+    bus::local::LocalBus,
+    config::Config,
+    routing::local::LocalRouting,
+    store::Store,
+    testing::TestDatabase,
+};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -94,7 +100,7 @@ impl Person {
 impl World {
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         let database = TestDatabase::create_with(settings).await;
-        let app = Arc::new(App::new(database.config.clone(), database.store.clone()).expect("a valid configuration"));
+        let app = Arc::new(app(database.config.clone(), database.store.clone()));
         let listener = server::listen(([127, 0, 0, 1], 0).into(), 64).expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
@@ -181,6 +187,13 @@ impl World {
             })
             .sum()
     }
+}
+
+/// What accounts need: no worker, no socket.
+pub fn app(config: Config, store: Store) -> App {
+    let bus = Arc::new(LocalBus::new(config.worker.partitions, &[]));
+    let (app, _) = App::new(config, store, bus, Arc::new(LocalRouting::new())).expect("a valid configuration");
+    app
 }
 
 fn parse(answer: &[u8]) -> Answer {
