@@ -4,15 +4,19 @@
 //! A handler takes what it needs ([`Caller`](crate::auth::Caller), [`Client`], [`RequestId`], [`Input`], [`Params`],
 //! [`Ids`]) and returns an [`Answer`]; `?` turns a `Refusal` or a `StoreError` into a problem.
 
+mod ask;
 mod auth;
 mod client;
+mod conversations;
 mod cors;
 mod envelope;
 mod extract;
 mod health;
 mod limits;
+mod messages;
 mod problem;
 mod socket;
+mod sync;
 mod users;
 
 pub use client::Client;
@@ -28,8 +32,9 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware,
     response::Response,
-    routing::{any, delete, get, post, put},
+    routing::{any, delete, get, patch, post, put},
 };
+use conversations::members;
 use serde::Serialize;
 use shared::{
     domain::REQUEST_BODY_MAX,
@@ -53,6 +58,17 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/auth/ticket", post(auth::ticket))
         .route("/users", get(users::list))
         .route("/users/{id}", get(users::get))
+        .route("/conversations", get(conversations::list).post(conversations::create))
+        .route("/conversations/{id}", get(conversations::get).patch(conversations::update).delete(conversations::delete))
+        .route("/conversations/{id}/members", get(members::list).post(members::add))
+        .route("/conversations/{id}/members/{user_id}", patch(members::update).delete(members::remove))
+        .route("/conversations/{id}/leave", post(conversations::leave))
+        .route("/conversations/{id}/read", put(conversations::read))
+        .route("/conversations/{id}/delivered", put(conversations::delivered))
+        .route("/conversations/{id}/messages", get(messages::list).post(messages::send))
+        .route("/messages/{id}", get(messages::get).patch(messages::edit).delete(messages::delete))
+        .route("/messages/{id}/receipts", get(messages::receipts))
+        .route("/sync", post(sync::post))
         .route("/limits", get(limits::get))
         .route("/ws", any(socket::open));
     Router::new()

@@ -99,7 +99,7 @@ impl<'a> Input<'a> for UpdateConversation<'a> {
 }
 
 /// Closes it for everybody.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteConversation {
     conversation_id: Option<ConversationId>,
@@ -114,7 +114,7 @@ impl Input<'_> for DeleteConversation {
 }
 
 /// Removing oneself.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeaveConversation {
     conversation_id: Option<ConversationId>,
@@ -178,7 +178,7 @@ impl Input<'_> for ListConversations {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetConversation {
     conversation_id: Option<ConversationId>,

@@ -28,7 +28,7 @@ impl Input<'_> for AddMembers {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveMember {
     conversation_id: Option<ConversationId>,

@@ -176,7 +176,7 @@ impl Input<'_> for ListMessages {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetMessage {
     conversation_id: Option<ConversationId>,
