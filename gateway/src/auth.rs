@@ -36,6 +36,7 @@ fn derived_key(secret: &[u8], purpose: &[u8]) -> aws_lc_rs::hmac::Key {
 /// Bytes nobody can guess.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).expect("cannot fail because the system's generator is seeded when a process runs");
+    aws_lc_rs::rand::fill(&mut bytes)
+        .expect("cannot fail because the system's generator is seeded when a process runs");
     bytes
 }

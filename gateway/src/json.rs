@@ -140,7 +140,9 @@ mod tests {
 
     #[test]
     fn what_is_not_an_object_is_malformed() {
-        for text in ["", "null", "[]", "{", "\"", "\"\\", "{\"name\":\"\u{1}\"}", "{\"name\":\"a\"} {}", "nonsense", "1e400"] {
+        for text in
+            ["", "null", "[]", "{", "\"", "\"\\", "{\"name\":\"\u{1}\"}", "{\"name\":\"a\"} {}", "nonsense", "1e400"]
+        {
             assert_eq!(parse::<Person>(text.as_bytes()).unwrap_err().code, Code::Malformed, "{text}");
         }
         assert_eq!(parse::<Person>(b"{\"name\":\"\xff\"}").unwrap_err().code, Code::Malformed);
@@ -151,7 +153,10 @@ mod tests {
     fn depth_is_bounded() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse::<serde_json::Value>(nested(JSON_DEPTH_MAX).as_bytes()).is_ok());
-        assert_eq!(parse::<serde_json::Value>(nested(JSON_DEPTH_MAX + 1).as_bytes()).unwrap_err().code, Code::Malformed);
+        assert_eq!(
+            parse::<serde_json::Value>(nested(JSON_DEPTH_MAX + 1).as_bytes()).unwrap_err().code,
+            Code::Malformed
+        );
         assert!(parse::<serde_json::Value>("[".repeat(100_000).as_bytes()).is_err());
         let text = format!("\"{}\"", "[\\\"".repeat(100));
         assert!(parse::<String>(text.as_bytes()).is_ok(), "brackets in a string are text");

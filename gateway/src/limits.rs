@@ -147,7 +147,7 @@ fn make_room(times: &mut HashMap<u128, u64>, now: u64) {
 
 fn address_key(address: IpAddr) -> u128 {
     match address.to_canonical() {
-        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped().to_bits()),
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits() & !(u128::MAX >> 64),
     }
 }

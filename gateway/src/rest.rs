@@ -6,9 +6,7 @@
 
 mod ask;
 mod auth;
-mod client;
 mod conversations;
-mod cors;
 mod envelope;
 mod extract;
 mod health;
@@ -19,8 +17,7 @@ mod socket;
 mod sync;
 mod users;
 
-pub use client::Client;
-pub use envelope::{REQUEST_ID, RequestId};
+pub use envelope::{Client, REQUEST_ID, RequestId};
 pub use extract::{Ids, Input, Params, bearer};
 pub use problem::{Answer, Problem};
 

@@ -71,7 +71,10 @@ mod tests {
             set(SameSite::Lax, false),
             "rookery_refresh=T0ken; Path=/v1/auth; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"
         );
-        assert_eq!(set(SameSite::Lax, true), "rookery_refresh=T0ken; Path=/v1/auth; Max-Age=2592000; HttpOnly; SameSite=Lax");
+        assert_eq!(
+            set(SameSite::Lax, true),
+            "rookery_refresh=T0ken; Path=/v1/auth; Max-Age=2592000; HttpOnly; SameSite=Lax"
+        );
         assert_eq!(
             set(SameSite::None, true),
             "rookery_refresh=T0ken; Path=/v1/auth; Max-Age=2592000; HttpOnly; Secure; SameSite=None"
@@ -100,7 +103,8 @@ mod tests {
         for host in ["localhost", "LocalHost:3000", "127.0.0.1:3000", "127.1.2.3", "[::1]:3000", "[::1]"] {
             assert!(is_localhost(host), "{host}");
         }
-        for host in ["", "localhost.example.org", "chat.example.org:443", "10.0.0.1", "[::2]:3000", "127.0.0.1.nip.io"] {
+        for host in ["", "localhost.example.org", "chat.example.org:443", "10.0.0.1", "[::2]:3000", "127.0.0.1.nip.io"]
+        {
             assert!(!is_localhost(host), "{host}");
         }
     }

@@ -61,7 +61,8 @@ impl KeyRing {
         if let Some(key) = &config.signing_key {
             let wrong = |problem: &str| ConfigError { name: "JWT_SIGNING_KEY".into(), problem: problem.into() };
             let der = pkcs8(key.expose()).ok_or_else(|| wrong("must be PEM or base64"))?;
-            let pair = Ed25519KeyPair::from_pkcs8(&der).map_err(|_| wrong("must be an Ed25519 private key in PKCS#8"))?;
+            let pair =
+                Ed25519KeyPair::from_pkcs8(&der).map_err(|_| wrong("must be an Ed25519 private key in PKCS#8"))?;
             ring.signing_kid = ring.add_public(pair.public_key().as_ref());
             ring.signing_algorithm = Algorithm::EdDSA;
             ring.signing = EncodingKey::from_ed_der(&der);
@@ -100,7 +101,8 @@ impl KeyRing {
     fn add_public(&mut self, bytes: &[u8]) -> String {
         let x = URL_SAFE_NO_PAD.encode(bytes);
         // RFC 7638: the thumbprint of the required members in order.
-        let thumbprint = digest::digest(&digest::SHA256, format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes());
+        let thumbprint =
+            digest::digest(&digest::SHA256, format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes());
         let kid = URL_SAFE_NO_PAD.encode(thumbprint);
         if !self.verifying.contains_key(&kid) {
             self.public.push(PublicKey { kty: "OKP", crv: "Ed25519", alg: "EdDSA", r#use: "sig", kid: kid.clone(), x });
@@ -132,8 +134,7 @@ pub(super) mod tests {
     use shared::config::{Config, Environment};
 
     /// `openssl genpkey -algorithm ed25519`, for tests only.
-    pub const SIGNING_KEY: &str =
-        "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIF63V7fJOinuniyV7wV6GispG/3A08cQ0Sbprovv4gcH\n-----END PRIVATE KEY-----\n";
+    pub const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIF63V7fJOinuniyV7wV6GispG/3A08cQ0Sbprovv4gcH\n-----END PRIVATE KEY-----\n";
 
     pub fn config(settings: &[(&str, &str)]) -> AuthConfig {
         let mut env = Environment::of([
@@ -148,7 +149,8 @@ pub(super) mod tests {
 
     #[test]
     fn the_secret_is_in_the_ring_and_never_in_public() {
-        let ring = KeyRing::new(&config(&[("JWT_OLD_SECRETS", "another secret of at least thirty-two bytes")])).unwrap();
+        let ring =
+            KeyRing::new(&config(&[("JWT_OLD_SECRETS", "another secret of at least thirty-two bytes")])).unwrap();
         assert_eq!(ring.verifying.len(), 2);
         assert_eq!(ring.public(), []);
         assert_eq!(ring.signing_algorithm, Algorithm::HS256);
@@ -176,7 +178,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_wrong_key_is_a_configuration_error() {
-        for (name, value) in [("JWT_SIGNING_KEY", "nonsense!"), ("JWT_SIGNING_KEY", "bm9uc2Vuc2U="), ("JWT_OLD_PUBLIC_KEYS", "c2hvcnQ")] {
+        for (name, value) in
+            [("JWT_SIGNING_KEY", "nonsense!"), ("JWT_SIGNING_KEY", "bm9uc2Vuc2U="), ("JWT_OLD_PUBLIC_KEYS", "c2hvcnQ")]
+        {
             let Err(error) = KeyRing::new(&config(&[(name, value)])) else { panic!("{name}={value} was taken") };
             assert_eq!(error.name, name);
         }

@@ -35,7 +35,8 @@ pub struct Passwords {
 
 impl Passwords {
     pub fn new(config: &AuthConfig) -> Self {
-        let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("cannot fail because these parameters are valid");
+        let params =
+            Params::new(MEMORY_KIB, PASSES, LANES, None).expect("cannot fail because these parameters are valid");
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let dummy = argon.hash_password(&super::random::<32>()).expect("cannot fail because the parameters are valid");
         Self {
@@ -50,7 +51,8 @@ impl Passwords {
 
     /// A hash with a salt of its own, as a PHC string.
     pub async fn hash(&self, password: String) -> Result<String, Refusal> {
-        self.compute(move |argon| Ok(argon.hash_password(password.as_bytes()).map_err(|_| internal())?.to_string())).await
+        self.compute(move |argon| Ok(argon.hash_password(password.as_bytes()).map_err(|_| internal())?.to_string()))
+            .await
     }
 
     /// Does it belong to this hash? Without one the same work is done and the answer is no.

@@ -36,7 +36,10 @@ impl RefreshToken {
     }
 
     pub fn hash(&self) -> [u8; 32] {
-        digest::digest(&digest::SHA256, &self.bytes).as_ref().try_into().expect("cannot fail because SHA-256 has 32 bytes")
+        digest::digest(&digest::SHA256, &self.bytes)
+            .as_ref()
+            .try_into()
+            .expect("cannot fail because SHA-256 has 32 bytes")
     }
 }
 

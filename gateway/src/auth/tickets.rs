@@ -64,7 +64,8 @@ impl Tickets {
         let bytes = URL_SAFE_NO_PAD.decode(ticket).map_err(|_| refused())?;
         let (body, mac) = bytes.split_at(BODY);
         hmac::verify(&self.key, body, mac).map_err(|_| refused())?;
-        let number = |at: usize| u64::from_be_bytes(body[at..at + 8].try_into().expect("cannot fail because it is eight bytes"));
+        let number =
+            |at: usize| u64::from_be_bytes(body[at..at + 8].try_into().expect("cannot fail because it is eight bytes"));
         let id = |at: usize| Uuid::from_slice(&body[at..at + 16]).expect("cannot fail because it is sixteen bytes");
         let caller = Caller { user: UserId(id(0)), session: SessionId(id(16)), expires: number(32) };
         let over = number(40);

@@ -97,7 +97,13 @@ impl Tokens {
         }
         let header = jsonwebtoken::decode_header(token).ok()?;
         // Keys come from the ring only; a header that brings its own, or demands extensions, is not ours.
-        let foreign = [header.jku.is_some(), header.jwk.is_some(), header.x5u.is_some(), header.x5c.is_some(), header.crit.is_some()];
+        let foreign = [
+            header.jku.is_some(),
+            header.jwk.is_some(),
+            header.x5u.is_some(),
+            header.x5c.is_some(),
+            header.crit.is_some(),
+        ];
         if foreign.contains(&true) {
             return None;
         }

@@ -19,8 +19,8 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use shared::{
     domain::{
-        DEVICE_MAX_CHARS, DISPLAY_NAME_MAX_CHARS, EMAIL_MAX, PASSWORD_MAX, REFRESH_GRACE, SessionId, UserId, normal_email,
-        normal_username, password_problem,
+        DEVICE_MAX_CHARS, DISPLAY_NAME_MAX_CHARS, EMAIL_MAX, PASSWORD_MAX, REFRESH_GRACE, SessionId, UserId,
+        normal_email, normal_username, password_problem,
     },
     reply::{Code, Refusal},
     store::{

@@ -1,7 +1,12 @@
 //! What is around every request: its id, its client, its limit, its span, a panic's end, the headers that browsers obey,
 //! and its figures.
 
-use super::{Problem, client::Client, cors};
+mod client;
+mod cors;
+
+pub use client::Client;
+
+use super::Problem;
 use crate::{
     app::App,
     limits::{Rule, Subject},
@@ -46,7 +51,8 @@ pub async fn envelope(State(app): State<Arc<App>>, mut request: Request, next: N
     let started = clock::monotonic();
     let id = RequestId::of(request.headers());
     let client = Client::of_request(&app.config.http, request.extensions(), request.headers());
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".into(), |path| path.as_str().to_owned());
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "none".into(), |path| path.as_str().to_owned());
     let method = method_name(request.method());
     // The path without its query: a ticket may stand in that.
     let span = tracing::info_span!("request", request.id = %id.0, method, path = %request.uri().path());
@@ -157,7 +163,8 @@ mod tests {
         async fn panics() -> &'static str {
             panic!("a secret")
         }
-        let router = Router::new().route("/", get(panics)).layer(middleware::from_fn_with_state(Arc::new(app), envelope));
+        let router =
+            Router::new().route("/", get(panics)).layer(middleware::from_fn_with_state(Arc::new(app), envelope));
         for _ in 0..2 {
             let request = Request::get("/").header("x-request-id", "r1").body(Body::empty()).unwrap();
             let response = router.clone().oneshot(request).await.unwrap();

@@ -34,7 +34,11 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<RequestId>().cloned().expect("cannot fail because the envelope puts one into each request"))
+        Ok(parts
+            .extensions
+            .get::<RequestId>()
+            .cloned()
+            .expect("cannot fail because the envelope puts one into each request"))
     }
 }
 
@@ -58,7 +62,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
         let text = match &body[..] {
             b"" => b"{}",
             // Asked for because a page of another origin cannot send it unasked (a form can send text/plain).
-            _ if !is_json => return Err(Refusal::new(Code::UnsupportedMedia, "send Content-Type: application/json").into()),
+            _ if !is_json => {
+                return Err(Refusal::new(Code::UnsupportedMedia, "send Content-Type: application/json").into());
+            }
             text => text,
         };
         Ok(Self(json::parse(text)?))
@@ -70,7 +76,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     let value = value.to_ascii_lowercase();
     let (media, parameters) = value.split_once(';').unwrap_or((&value, ""));
     let charset = parameters.split(';').find_map(|part| part.trim().strip_prefix("charset="));
-    media.trim() == "application/json" && charset.is_none_or(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8"))
+    media.trim() == "application/json"
+        && charset.is_none_or(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8"))
 }
 
 /// The query string.

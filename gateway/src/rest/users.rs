@@ -51,8 +51,12 @@ pub async fn get(State(app): State<Arc<App>>, _: Caller, Ids(user): Ids<UserId>)
 }
 
 fn parse_ids(text: &str) -> Result<Vec<UserId>, Refusal> {
-    let ids: Result<Vec<UserId>, _> =
-        text.split(',').filter(|id| !id.is_empty()).take(PAGE_MAX + 1).map(|id| Uuid::try_parse(id).map(UserId)).collect();
+    let ids: Result<Vec<UserId>, _> = text
+        .split(',')
+        .filter(|id| !id.is_empty())
+        .take(PAGE_MAX + 1)
+        .map(|id| Uuid::try_parse(id).map(UserId))
+        .collect();
     match ids {
         Ok(ids) if ids.len() <= PAGE_MAX => Ok(ids),
         Ok(_) => Err(Refusal::field("ids", "must be at most 100")),

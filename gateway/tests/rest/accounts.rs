@@ -14,7 +14,11 @@ async fn ann_registers_and_is_known() {
     assert_eq!(given["expires_in"], 3600);
     let user = given["user"].as_object().unwrap();
     let keys: Vec<_> = user.keys().map(String::as_str).collect();
-    assert_eq!(keys, ["avatar", "bio", "created_at", "display_name", "id", "username", "verified"], "no more than anybody may see");
+    assert_eq!(
+        keys,
+        ["avatar", "bio", "created_at", "display_name", "id", "username", "verified"],
+        "no more than anybody may see"
+    );
     assert_eq!(user["username"], "Ann.B-c_9");
     assert_eq!(user["display_name"], "Ann B.");
     assert!(user["created_at"].as_str().unwrap().ends_with('Z'));
@@ -26,7 +30,8 @@ async fn ann_registers_and_is_known() {
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     for name in ["ann.b-C_9", "ann@example.ORG"] {
         for field in ["login", "username", "email"] {
-            let again = world.post("/v1/auth/login", None, json!({field: name, "password": PASSWORD})).await.expect(200);
+            let again =
+                world.post("/v1/auth/login", None, json!({field: name, "password": PASSWORD})).await.expect(200);
             assert_eq!(Person::of(&again).id, ann.id);
         }
     }
@@ -76,8 +81,20 @@ async fn each_limit_of_an_account_is_reached() {
     let long = |part: &str, count: usize| part.repeat(count);
     for (field, values) in [
         ("username", vec!["an".into(), long("a", 33), "a n".into(), "änn".into(), "".into(), "ann@b".into()]),
-        ("email", vec!["ann".into(), format!("ann@{}.org", long("x", 250)), "a b@example.org".into(), "ann@org".into()]),
-        ("password", vec!["1234567".into(), long("x", 1025), "password123".into(), "Ann@example.org".into(), "aaaaaaaaaa".into()]),
+        (
+            "email",
+            vec!["ann".into(), format!("ann@{}.org", long("x", 250)), "a b@example.org".into(), "ann@org".into()],
+        ),
+        (
+            "password",
+            vec![
+                "1234567".into(),
+                long("x", 1025),
+                "password123".into(),
+                "Ann@example.org".into(),
+                "aaaaaaaaaa".into(),
+            ],
+        ),
         ("display_name", vec!["  ".into(), long("ä", 65), "a\u{7}b".into()]),
         ("device", vec![long("ä", 129), "a\nb".into()]),
     ] {

@@ -33,7 +33,8 @@ async fn the_cookie_byte_for_byte() {
     }
     let world = World::start(&[("COOKIE_SAMESITE", "none"), ("REFRESH_EXPIRES_IN", "1h")]).await;
     world.register("ann").await;
-    let answer = world.raw("POST", "/v1/auth/login", &[JSON, "Host: localhost"], credentials().as_bytes()).await.expect(200);
+    let answer =
+        world.raw("POST", "/v1/auth/login", &[JSON, "Host: localhost"], credentials().as_bytes()).await.expect(200);
     let token = answer.text_at("/refresh_token");
     let cookie = format!("rookery_refresh={token}; Path=/v1/auth; Max-Age=3600; HttpOnly; Secure; SameSite=None");
     assert_eq!(answer.cookie(), Some(&*cookie));
@@ -63,7 +64,9 @@ async fn a_page_refreshes_and_logs_out_by_its_cookie() {
     }
     assert!(world.is_in(&ann).await);
     let mut token = ann.refresh.clone();
-    for origin in ["Origin: https://app.example.org", "Origin: https://chat.example.org", "Sec-Fetch-Site: same-origin", "X: y"] {
+    for origin in
+        ["Origin: https://app.example.org", "Origin: https://chat.example.org", "Sec-Fetch-Site: same-origin", "X: y"]
+    {
         let cookie = format!("Cookie: rookery_refresh={token}");
         let answer = by_cookie("/v1/auth/refresh", cookie, origin).await.expect(200);
         token = answer.text_at("/refresh_token");
@@ -84,8 +87,14 @@ async fn a_form_of_another_page_gets_nowhere() {
     for content in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
         let content = format!("Content-Type: {content}");
         let body = json!({"login": "ann", "password": PASSWORD}).to_string();
-        world.raw("POST", "/v1/auth/login", &[&content], body.as_bytes()).await.expect_problem(415, "unsupported_media");
-        world.raw("POST", "/v1/auth/refresh", &[&content, &cookie], b"{}").await.expect_problem(415, "unsupported_media");
+        world
+            .raw("POST", "/v1/auth/login", &[&content], body.as_bytes())
+            .await
+            .expect_problem(415, "unsupported_media");
+        world
+            .raw("POST", "/v1/auth/refresh", &[&content, &cookie], b"{}")
+            .await
+            .expect_problem(415, "unsupported_media");
     }
     world.raw("GET", "/v1/auth/refresh", &[&cookie], b"").await.expect_problem(405, "method_not_allowed");
     world.raw("GET", "/v1/auth/logout", &[&cookie], b"").await.expect_problem(405, "method_not_allowed");
@@ -144,10 +153,16 @@ async fn any_origin_is_never_with_credentials() {
 #[tokio::test]
 async fn every_answer_carries_what_browsers_obey() {
     let world = World::start(&[("TRUSTED_PROXIES", "127.0.0.1")]).await;
-    for (path, status) in [("/health", 200), ("/v1/limits", 200), ("/v1/auth/me", 401), ("/nowhere", 404), ("/v1/auth/login", 405)] {
+    for (path, status) in
+        [("/health", 200), ("/v1/limits", 200), ("/v1/auth/me", 401), ("/nowhere", 404), ("/v1/auth/login", 405)]
+    {
         let answer = world.raw("GET", path, &[], b"").await.expect(status);
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
-        assert_eq!(answer.header("content-security-policy"), Some("default-src 'none'; frame-ancestors 'none'"), "{path}");
+        assert_eq!(
+            answer.header("content-security-policy"),
+            Some("default-src 'none'; frame-ancestors 'none'"),
+            "{path}"
+        );
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
         assert_eq!(answer.header("strict-transport-security"), None, "{path}");

@@ -8,7 +8,18 @@ const JSON: &str = "Content-Type: application/json";
 #[tokio::test]
 async fn nowhere_and_the_wrong_method_are_problems() {
     let world = World::start(&[]).await;
-    for path in ["/", "/v1", "/v1/", "/v1/nowhere", "/v2/auth/login", "/v1/auth", "/v1//auth/me", "/v1/../health", "/%00", "/V1/limits"] {
+    for path in [
+        "/",
+        "/v1",
+        "/v1/",
+        "/v1/nowhere",
+        "/v2/auth/login",
+        "/v1/auth",
+        "/v1//auth/me",
+        "/v1/../health",
+        "/%00",
+        "/V1/limits",
+    ] {
         world.raw("GET", path, &[], b"").await.expect_problem(404, "not_found");
     }
     for (method, path, allowed) in [
@@ -51,12 +62,16 @@ async fn bodies_are_bounded_and_must_be_json() {
     };
     post(filled(1024 * 1024)).await.expect_problem(401, "wrong_credentials");
     post(filled(1024 * 1024 + 1)).await.expect_problem(413, "too_large");
-    for bad in ["{", "nonsense", "{\"login\":\"\\ud800\"}", "\u{feff}{}", "{\"login\":\"a\",\"password\":\"b\"}}", "'a'"] {
+    for bad in
+        ["{", "nonsense", "{\"login\":\"\\ud800\"}", "\u{feff}{}", "{\"login\":\"a\",\"password\":\"b\"}}", "'a'"]
+    {
         post(bad.as_bytes().to_vec()).await.expect_problem(400, "malformed");
     }
     post(b"{\"login\":\"\xff\"}".to_vec()).await.expect_problem(400, "malformed");
     post("[".repeat(100_000).into_bytes()).await.expect_problem(400, "malformed");
-    post(format!("{{\"login\":{}{}}}", "[".repeat(32), "]".repeat(32)).into_bytes()).await.expect_problem(400, "malformed");
+    post(format!("{{\"login\":{}{}}}", "[".repeat(32), "]".repeat(32)).into_bytes())
+        .await
+        .expect_problem(400, "malformed");
     post(b"{\"login\":\"a\",\"login\":\"b\",\"password\":\"x\"}".to_vec()).await.expect_invalid("login");
     world.raw("POST", "/v1/auth/login", &[], b"{}").await.expect_problem(415, "unsupported_media");
 }

@@ -73,7 +73,8 @@ async fn a_changed_password_ends_every_other_session() {
 
 #[tokio::test]
 async fn more_logins_than_the_hash_pool_holds_are_told_to_come_back() {
-    let world = World::start(&[("HASH_THREADS", "1"), ("HASH_QUEUE", "0"), ("LIMIT_LOGIN_PER_ACCOUNT", "1000000")]).await;
+    let world =
+        World::start(&[("HASH_THREADS", "1"), ("HASH_QUEUE", "0"), ("LIMIT_LOGIN_PER_ACCOUNT", "1000000")]).await;
     world.register("ann").await;
     let world = Arc::new(world);
     let stop = tokio_util::sync::CancellationToken::new();

@@ -105,13 +105,15 @@ async fn a_refresh_that_races_a_logout_leaves_nothing_alive() {
     world.register("ann").await;
     for _ in 0..10 {
         let ann = world.login("ann", "").await;
-        let (refreshed, logged_out) = tokio::join!(
-            world.refresh(&ann.refresh),
-            world.call("POST", "/v1/auth/logout", Some(&ann), None),
-        );
+        let (refreshed, logged_out) =
+            tokio::join!(world.refresh(&ann.refresh), world.call("POST", "/v1/auth/logout", Some(&ann), None),);
         logged_out.expect(204);
         if refreshed.status == 200 {
-            let late = Person { access: refreshed.text_at("/access_token"), refresh: refreshed.text_at("/refresh_token"), ..ann };
+            let late = Person {
+                access: refreshed.text_at("/access_token"),
+                refresh: refreshed.text_at("/refresh_token"),
+                ..ann
+            };
             assert!(!world.is_in(&late).await);
             world.refresh(&late.refresh).await.expect_problem(401, "unauthorized");
         } else {

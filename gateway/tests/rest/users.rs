@@ -4,7 +4,8 @@ use super::world::{Person, World};
 use serde_json::{Value, json};
 
 fn names(page: &Value) -> Vec<&str> {
-    page["items"].as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap()).collect()
+    let items = page["items"].as_array().expect("items");
+    items.iter().map(|user| user["username"].as_str().expect("a username")).collect()
 }
 
 async fn register(world: &World, username: &str, display_name: &str, email: &str) -> Person {

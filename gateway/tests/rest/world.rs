@@ -2,13 +2,7 @@
 
 use gateway::{app::App, rest, server};
 use serde_json::{Value, json};
-use shared::{
-    bus::local::LocalBus,
-    config::Config,
-    routing::local::LocalRouting,
-    store::Store,
-    testing::TestDatabase,
-};
+use shared::{bus::local::LocalBus, config::Config, routing::local::LocalRouting, store::Store, testing::TestDatabase};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -93,7 +87,11 @@ pub struct Person {
 
 impl Person {
     pub fn of(answer: &Answer) -> Self {
-        Self { id: answer.text_at("/user/id"), access: answer.text_at("/access_token"), refresh: answer.text_at("/refresh_token") }
+        Self {
+            id: answer.text_at("/user/id"),
+            access: answer.text_at("/access_token"),
+            refresh: answer.text_at("/refresh_token"),
+        }
     }
 }
 
@@ -201,6 +199,7 @@ fn parse(answer: &[u8]) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {text:?}"));
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
-    let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let headers =
+        lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned()));
     Answer { status: status.expect("a status"), headers: headers.collect(), text: body.to_owned() }
 }

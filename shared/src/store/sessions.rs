@@ -80,7 +80,8 @@ impl Store {
     /// Living sessions, last used first; at most 100 by [`Store::insert_session`].
     pub async fn list_sessions(&self, user: UserId) -> Result<Vec<SessionRow>> {
         let client = self.client().await?;
-        let sql = "SELECT s.id, s.device, s.address, s.created_at, s.last_used_at, t.issued_at, t.expires_at FROM sessions s
+        let sql =
+            "SELECT s.id, s.device, s.address, s.created_at, s.last_used_at, t.issued_at, t.expires_at FROM sessions s
              CROSS JOIN LATERAL (SELECT issued_at, expires_at FROM refresh_tokens WHERE session_id = s.id
                                  ORDER BY issued_at DESC LIMIT 1) t
              WHERE s.user_id = $1 AND s.ended_at IS NULL AND t.expires_at > clock_timestamp()
@@ -117,7 +118,12 @@ impl Store {
     }
 
     /// Ends sessions of a user; returns those that lived.
-    pub async fn update_sessions_ended(&self, user: UserId, ending: Ending, why: &'static str) -> Result<Vec<SessionId>> {
+    pub async fn update_sessions_ended(
+        &self,
+        user: UserId,
+        ending: Ending,
+        why: &'static str,
+    ) -> Result<Vec<SessionId>> {
         run_tx!(self, "update_sessions_ended", |tx| {
             lock_user(&tx, user).await?;
             end_sessions(&tx, user, ending, why).await
@@ -158,7 +164,8 @@ pub(super) async fn insert_in(tx: &Transaction<'_>, new: &NewSession<'_>) -> Res
          VALUES ($5, $1, clock_timestamp() + make_interval(secs => $6))";
     let statement = tx.prepare_cached(sql).await?;
     let life = new.token_life.as_secs_f64();
-    tx.execute(&statement, &[&new.id.0, &new.user.0, &new.device, &new.address, &new.token_hash.as_slice(), &life]).await?;
+    tx.execute(&statement, &[&new.id.0, &new.user.0, &new.device, &new.address, &new.token_hash.as_slice(), &life])
+        .await?;
     Ok(())
 }
 
@@ -247,7 +254,8 @@ async fn rotate(tx: &Transaction<'_>, rotation: &Rotation<'_>) -> Result<Rotated
                  VALUES ($2, $3, clock_timestamp() + make_interval(secs => $5))";
             let statement = tx.prepare_cached(sql).await?;
             let (hash, successor) = (rotation.hash.as_slice(), rotation.successor.as_slice());
-            tx.execute(&statement, &[&hash, &successor, &session.0, &rotation.address, &rotation.life.as_secs_f64()]).await?;
+            tx.execute(&statement, &[&hash, &successor, &session.0, &rotation.address, &rotation.life.as_secs_f64()])
+                .await?;
             Ok(Rotated::Done { user, session })
         }
     }

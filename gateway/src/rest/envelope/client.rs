@@ -74,7 +74,11 @@ impl<S: Sync> FromRequestParts<S> for Client {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<Client>().cloned().expect("cannot fail because the envelope puts one into each request"))
+        Ok(parts
+            .extensions
+            .get::<Client>()
+            .cloned()
+            .expect("cannot fail because the envelope puts one into each request"))
     }
 }
 

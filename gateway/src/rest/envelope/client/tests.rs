@@ -29,7 +29,12 @@ fn client(config: &HttpConfig, peer: &str, pairs: &[(&'static str, &str)]) -> Cl
 #[test]
 fn forwarded_headers_of_a_stranger_are_ignored() {
     let config = config(&[("TRUSTED_PROXIES", "10.0.0.0/8")]);
-    let forged = [("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "evil"), ("host", "Us:3000")];
+    let forged = [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "evil"),
+        ("host", "Us:3000"),
+    ];
     let seen = client(&config, "192.0.2.1", &forged);
     assert_eq!(seen, Client { address: "192.0.2.1".parse().unwrap(), tls: false, host: "us:3000".into() });
 }
@@ -69,7 +74,9 @@ fn only_the_list_and_this_host_are_allowed() {
         assert_eq!(client.origin_allowed(&config, &headers), client.cookie_allowed(&config, &headers), "{origin}");
         client.origin_allowed(&config, &headers)
     };
-    for good in ["https://app.example.org", "https://APP.example.org", "https://chat.example.org", "http://chat.example.org"] {
+    for good in
+        ["https://app.example.org", "https://APP.example.org", "https://chat.example.org", "http://chat.example.org"]
+    {
         assert!(allowed(good), "{good}");
     }
     for bad in [
