@@ -22,11 +22,6 @@ pub async fn run(shared: Arc<Shared>, stop: Stop) {
             metrics::gauge!("rookery_outbox_rows").set(rows as f64);
             metrics::gauge!("rookery_outbox_oldest_seconds").set(oldest);
         }
-        for partition in 0..shared.bus.partitions() {
-            if let Some(depth) = shared.bus.depth(partition) {
-                metrics::gauge!("rookery_bus_depth", "partition" => partition.to_string()).set(depth as f64);
-            }
-        }
         stop.sleep(LAG_EVERY).await;
     }
 }
