@@ -32,8 +32,10 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr), stop: Stop) -> 
     let worker = Worker::start(store.clone(), bus.clone(), routing.clone(), &config.worker, worker_stop.clone());
     let parts = Parts { config, store, bus, routing, listener, metrics: None };
     let gateway = Gateway::start(parts, stop.clone())?;
-    wait_until_joined(&gateway).await;
-    ready(gateway.address);
+    tokio::select! {
+        () = wait_until_joined(&gateway) => ready(gateway.address),
+        () = stop.stopped() => {}
+    }
 
     stop.stopped().await;
     gateway.drain().await;

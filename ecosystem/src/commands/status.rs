@@ -9,7 +9,7 @@ use shared::clock;
 use std::process::ExitCode;
 
 /// The gauge of open sockets, as `/metrics` names it.
-const SOCKETS: &str = "rookery_sockets";
+const SOCKETS: &str = "rookery_gateway_connections";
 
 pub fn run(place: &cli::Place, surroundings: &Surroundings) -> Result<ExitCode> {
     let data = data_dir(place, surroundings);
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_gauge_is_summed_over_its_labels_and_not_confused_with_longer_names() {
-        let text = "# HELP rookery_sockets Open\nrookery_sockets{shard=\"0\"} 3\nrookery_sockets{shard=\"1\"} 4\nrookery_sockets_total 99\n";
+        let text = "# HELP rookery_gateway_connections Open\nrookery_gateway_connections{shard=\"0\"} 3\nrookery_gateway_connections{shard=\"1\"} 4\nrookery_gateway_connections_total 99\n";
         assert_eq!(sum(text, SOCKETS), Some(7.0));
         assert_eq!(sum("", SOCKETS), None);
     }

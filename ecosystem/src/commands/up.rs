@@ -6,10 +6,11 @@ use crate::cli;
 use crate::config::Surroundings;
 use crate::data_dir::{Claim, DataDir};
 use crate::services::postgres::{Options, PrivatePostgres};
-use crate::{database, say};
+use crate::{BadConfiguration, database, say};
 use anyhow::{Context, Result, bail};
 use shared::config::{Config, Environment};
 use shared::lifecycle::Stop;
+use shared::telemetry;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ pub fn run(arguments: &cli::Up, surroundings: &Surroundings) -> Result<ExitCode>
     let data = data_dir(&arguments.place, surroundings);
     let claim = data.claim()?;
     port_is_free(&config)?;
+    // Before the first metric and the first line; dropped last, when everything has been written.
+    let _telemetry = telemetry::start(&config.log).map_err(|error| BadConfiguration(vec![error]))?;
     if !secret_is_given(&settings) {
         let made = shared::config::read_env_file(&data.secrets()?)?;
         made.iter().for_each(|(name, value)| settings.set(name, value));
