@@ -20,12 +20,13 @@ pub struct Ended {
     /// When the last token of the session is over.
     sessions: RwLock<HashMap<SessionId, Instant>>,
     keep: Duration,
+    max: usize,
 }
 
 impl Ended {
     /// `access_life`: how long a token may outlive its session; the leeway of its check is added here.
     pub fn new(access_life: Duration) -> Self {
-        Self { sessions: RwLock::default(), keep: access_life + crate::auth::LEEWAY * 2 }
+        Self { sessions: RwLock::default(), keep: access_life + crate::auth::LEEWAY * 2, max: ENDED_MAX }
     }
 
     pub fn contains(&self, session: SessionId) -> bool {
@@ -42,14 +43,17 @@ impl Ended {
         if sessions.len() + ended.len() > sessions.capacity() {
             sessions.retain(|_, until| *until > now);
         }
-        if sessions.len() + ended.len() > ENDED_MAX {
-            tracing::error!(limit = ENDED_MAX, "too many ended sessions to remember: the earliest are forgotten");
-            let mut all: Vec<Instant> = sessions.values().copied().collect();
-            let (_, cut, _) = all.select_nth_unstable(ENDED_MAX / 16);
-            let cut = *cut;
-            sessions.retain(|_, until| *until > cut);
-        }
         sessions.extend(ended.iter().map(|session| (*session, now + self.keep)));
+        if sessions.len() > self.max {
+            tracing::error!(limit = self.max, "too many ended sessions to remember: the earliest are forgotten");
+            let surplus = sessions.len() - self.max + self.max / 16;
+            let mut all: Vec<(Instant, SessionId)> =
+                sessions.iter().map(|(session, until)| (*until, *session)).collect();
+            all.select_nth_unstable(surplus - 1);
+            for (_, session) in &all[..surplus] {
+                sessions.remove(session);
+            }
+        }
         metrics::gauge!("rookery_ended_sessions").set(sessions.len() as f64);
     }
 
@@ -78,5 +82,16 @@ mod tests {
         let others: Vec<_> = (0..10_000).map(|_| SessionId::new()).collect();
         ended.insert_at(&others, start + Duration::from_secs(80));
         assert!(!ended.contains(first));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_latest_are_remembered() {
+        let ended = Ended { max: 1000, ..Ended::new(Duration::from_secs(60)) };
+        let start = clock::monotonic();
+        let all: Vec<_> = (0..5000).map(|_| SessionId::new()).collect();
+        ended.insert_at(&all, start);
+        ended.insert_at(&all[..500], start + Duration::from_secs(1));
+        assert!(ended.sessions.read().unwrap().len() <= 1000);
+        assert!(all[..500].iter().all(|session| ended.contains(*session)));
     }
 }
