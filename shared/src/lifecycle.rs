@@ -1,4 +1,11 @@
-//! How a process's parts end and try again: a stop in two stages, and waiting that grows.
+//! How a process's parts end and try again: a stop in two stages, the signals that cause it, tasks that are waited for
+//! or started again, and waiting that grows.
+
+mod signals;
+mod tasks;
+
+pub use signals::{EXIT_INTERRUPTED, listen};
+pub use tasks::{Tasks, supervise};
 
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -68,5 +75,34 @@ impl Backoff {
         self.tries = self.tries.saturating_add(1);
         let random = f64::from((uuid::Uuid::now_v7().as_u128() & 0xffff) as u32) / 65_536.0;
         full.mul_f64(0.5 + random / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_differ() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
+        for (number, pause) in pauses.iter().enumerate() {
+            let full = Duration::from_millis(100 << number.min(6)).min(Duration::from_secs(5));
+            assert!(*pause >= full / 2 && *pause <= full, "{number}: {pause:?}");
+        }
+        assert!(pauses[10..].windows(2).any(|pair| pair[0] != pair[1]));
+        backoff.reset();
+        assert!(backoff.next() <= Duration::from_millis(100));
+    }
+
+    #[tokio::test]
+    async fn a_hard_stop_is_a_soft_one_too() {
+        let stop = Stop::default();
+        assert!(!stop.is_stopped());
+        stop.hard();
+        stop.stopped().await;
+        stop.ended().await;
+        // And whoever sleeps wakes up.
+        stop.sleep(Duration::from_secs(3600)).await;
     }
 }

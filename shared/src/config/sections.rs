@@ -293,7 +293,11 @@ fn store(reader: &mut Reader<'_>) -> StoreConfig {
 
 fn log(reader: &mut Reader<'_>) -> LogConfig {
     LogConfig {
-        level: reader.text(setting("LOG_LEVEL", "info", "error, warn, info, debug, or filters like gateway=debug")).unwrap_or_default(),
+        level: reader
+            .parsed(setting("LOG_LEVEL", "info", "error, warn, info, debug, or filters like gateway=debug"), |text| {
+                crate::telemetry::check_level(text).map(|()| text.to_owned())
+            })
+            .unwrap_or_default(),
         json: reader
             .parsed(setting("LOG_FORMAT", "text", "text for people, json for programs"), |text| match text {
                 "text" => Ok(false),

@@ -72,7 +72,7 @@ impl LocalRouting {
             routes: gauge!("rookery_routing_routes"),
             watched: gauge!("rookery_routing_watched"),
             gone: counter!("rookery_routing_gateways_gone_total"),
-            lost: counter!("rookery_inbox_lost_total"),
+            lost: counter!("rookery_routing_inboxes_lost_total"),
             watch_refused: counter!("rookery_routing_watches_refused_total"),
         };
         let state = State {
