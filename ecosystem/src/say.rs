@@ -5,20 +5,15 @@
 use std::fmt::Display;
 use std::io::Write;
 
-/// One line of a result.
+/// One line of a result. A reader that has gone away is no reason to end a server, nor to panic as `println!` would.
 pub fn line(text: impl Display) {
-    // A reader that has gone away (`rookery logs | head`) is no reason to panic, as `println!` would.
-    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
-        std::process::exit(0);
-    }
+    drop(writeln!(std::io::stdout().lock(), "{text}"));
 }
 
-/// Text that brings its own line ends.
-pub fn text(text: impl Display) {
+/// Text that brings its own line ends; an error says that nobody reads any more.
+pub fn text(text: impl Display) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    if write!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
+    write!(out, "{text}").and_then(|()| out.flush())
 }
 
 /// What is being done, for who watches; never part of a result.

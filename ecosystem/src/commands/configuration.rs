@@ -10,11 +10,11 @@ use std::process::ExitCode;
 
 pub fn run(arguments: &cli::Config, surroundings: &Surroundings) -> Result<ExitCode> {
     if arguments.env_example {
-        say::text(env_example());
+        say::text(env_example())?;
         return Ok(ExitCode::SUCCESS);
     }
     if arguments.markdown {
-        say::text(markdown());
+        say::text(markdown())?;
         return Ok(ExitCode::SUCCESS);
     }
     let settings = &surroundings.settings;

@@ -23,19 +23,18 @@ pub fn run(arguments: &cli::Logs, surroundings: &Surroundings) -> Result<ExitCod
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
     let text = read_on(&mut file)?;
-    say::text(last_lines(&text, arguments.lines));
-    if !arguments.follow {
-        return Ok(ExitCode::SUCCESS);
-    }
-    loop {
+    let mut read = say::text(last_lines(&text, arguments.lines));
+    // Until nobody reads any more, as in `rookery logs -f | head`.
+    while arguments.follow && read.is_ok() {
         std::thread::sleep(POLL);
-        say::text(read_on(&mut file)?);
-        if turned(&path, &file) {
-            // What was written between the last look and the turn first.
-            say::text(read_on(&mut file)?);
+        // Asked first, so that what was written before the turn is still read from the old file.
+        let turned = turned(&path, &file);
+        read = say::text(read_on(&mut file)?);
+        if turned {
             file = open(&path)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn open(path: &Path) -> Result<File> {

@@ -5,19 +5,19 @@ use super::binaries::Binaries;
 use super::place::{Place, private_directory};
 use crate::services::account;
 use anyhow::{Context, Result, bail};
+use std::path::Path;
 use std::process::Stdio;
 
-const UNFINISHED: &str = "data.new";
+/// With our number: an initdb whose launcher was killed may still be at work under another one.
+const UNFINISHED: &str = "data.new-";
 
 /// Whether there was none and one was made.
 pub fn ensure(place: &Place, binaries: &Binaries) -> Result<bool> {
     if place.cluster().join("PG_VERSION").exists() {
         return Ok(false);
     }
-    let unfinished = place.home.join(UNFINISHED);
-    if unfinished.exists() {
-        std::fs::remove_dir_all(&unfinished).with_context(|| format!("cannot remove {}", unfinished.display()))?;
-    }
+    remove_unfinished(&place.home)?;
+    let unfinished = place.home.join(format!("{UNFINISHED}{}", std::process::id()));
     private_directory(&unfinished, place.account.as_ref())?;
     let output = account::command(&binaries.tool("initdb"), place.account.as_ref(), &unfinished)
         .arg("--pgdata")
@@ -39,4 +39,12 @@ pub fn ensure(place: &Place, binaries: &Binaries) -> Result<bool> {
     // The rename itself must survive a power cut, as the cluster under it (initdb syncs its files) does.
     std::fs::File::open(&place.home).and_then(|home| home.sync_all()).context("cannot sync the cluster's directory")?;
     Ok(true)
+}
+
+fn remove_unfinished(home: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(home).with_context(|| format!("cannot read {}", home.display()))?.flatten();
+    for left in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED)) {
+        std::fs::remove_dir_all(left.path()).with_context(|| format!("cannot remove {}", left.path().display()))?;
+    }
+    Ok(())
 }

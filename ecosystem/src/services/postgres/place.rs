@@ -123,10 +123,11 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// Whether the server's user can stand in `directory`. Asking the kernel is the only answer that counts: modes, ACLs and
-/// mount options of every parent play a part.
+/// mount options of every parent play a part. Which program it is does not matter, nor whether it is there: only being
+/// refused the directory is told apart.
 fn reaches(account: &Account, directory: &Path) -> bool {
     let attempt = account::command(Path::new("/bin/true"), Some(account), directory).status();
-    attempt.is_ok_and(|status| status.success())
+    !attempt.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// Makes a home under `/var/lib/rookery` and leaves a link to it where `asked` was.
