@@ -21,6 +21,8 @@ const QUIET: Duration = Duration::from_secs(2);
 /// Unanswered messages at which the step is given up as overloaded: two seconds' worth, at least this many.
 const BACKLOG_SECONDS: f64 = 2.0;
 const BACKLOG_FLOOR: u64 = 1_000;
+/// How far the generator itself may be behind its plan at the end before the step is given up.
+const LATE_LIMIT: Duration = Duration::from_secs(2);
 /// Messages sent before the sockets are looked at again.
 const BURST: usize = 32;
 /// From the step's preparation to its first message.
@@ -65,10 +67,9 @@ impl Stage {
                 progress.at(ledger.plan.warmup.as_secs() as usize);
             }
             next = self.send_due(ledger, next);
-            let overloaded = ledger.unanswered() > backlog_limit;
-            if overloaded || now >= end {
-                let sent_by_plan = ledger.plan.total == next;
-                return meter.end(clock::monotonic(), ledger.unanswered(), overloaded || !sent_by_plan);
+            let overloaded = ledger.unanswered() > backlog_limit || now > end + LATE_LIMIT;
+            if overloaded || (now >= end && next == ledger.plan.total) {
+                return meter.end(clock::monotonic(), ledger.unanswered(), overloaded);
             }
             let wake = if next < ledger.plan.total { ledger.origin + ledger.plan.due_at(next) } else { end };
             let wake = if meter.start.is_none() { wake.min(ledger.origin + ledger.plan.warmup) } else { wake };

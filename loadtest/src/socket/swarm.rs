@@ -1,5 +1,6 @@
 //! The sockets of a run in one epoll loop: read, hand texts to the run, answer pings and heartbeats, hold back what a
-//! socket does not take. One thread, level-triggered, one read per turn and socket, so that sending is never far away.
+//! socket does not take. One thread; edge-triggered, and a read that does not fill the buffer has emptied the socket, so
+//! each arrival costs one read; few sockets per turn, so that sending is never far away.
 //! Waiting ends by a timerfd: epoll's own timeout counts in milliseconds, and a message must not leave that late.
 
 use crate::wire::{Frame, Kind, SCRATCH_BYTES, Sent, Wire};
@@ -17,6 +18,7 @@ const TURN: usize = 32;
 /// The timer's place among the epoll's tokens; no socket has it.
 const TIMER: u64 = u64::MAX;
 const ZERO: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+const ENDED: epoll::EventFlags = epoll::EventFlags::RDHUP.union(epoll::EventFlags::HUP).union(epoll::EventFlags::ERR);
 const HEARTBEAT_EVENT: &[u8] = b"{\"event\":\"heartbeat\"";
 const HEARTBEAT_COMMAND: &[u8] = b"{\"cmd\":\"heartbeat\"}";
 
@@ -66,8 +68,8 @@ impl Swarm {
     /// Takes in an upgraded socket; one that was in this place before is closed.
     pub fn put(&mut self, place: usize, stream: TcpStream, kind: Kind) -> Result<()> {
         let wire = Wire::new(kind, stream, (place as u32).wrapping_mul(0x9E37_79B9));
-        epoll::add(&self.epoll, &wire, epoll::EventData::new_u64(place as u64), epoll::EventFlags::IN)
-            .context("watching a socket")?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        epoll::add(&self.epoll, &wire, epoll::EventData::new_u64(place as u64), flags).context("watching a socket")?;
         self.sockets[place] = Some(wire);
         Ok(())
     }
@@ -84,17 +86,8 @@ impl Swarm {
     /// Sends a text; false if the socket has ended. What it does not take at once is held back.
     pub fn send(&mut self, place: usize, text: &[u8]) -> bool {
         let Some(wire) = &mut self.sockets[place] else { return false };
-        match wire.send_text(text) {
-            Ok(Sent::Written) => true,
-            Ok(Sent::Pending) => {
-                self.watch(place, true);
-                true
-            }
-            Err(e) => {
-                self.end(place, &e.to_string());
-                false
-            }
-        }
+        let sent = wire.send_text(text);
+        self.settle(place, sent)
     }
 
     /// Waits at most `wait` for sockets to become readable and serves up to `TURN` of them; `take` gets place, text
@@ -120,8 +113,13 @@ impl Swarm {
             if flags.contains(epoll::EventFlags::OUT) {
                 self.flush(place);
             }
-            if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+            if flags.contains(epoll::EventFlags::IN) {
                 self.serve(place, take);
+            }
+            // The end may have come with the last bytes, and is not told again.
+            if flags.intersects(ENDED) {
+                self.serve(place, take);
+                self.end(place, "the connection ended");
             }
         }
         self.ready = ready;
@@ -174,34 +172,23 @@ impl Swarm {
 
     fn flush(&mut self, place: usize) {
         let Some(wire) = &mut self.sockets[place] else { return };
-        match wire.flush() {
-            Ok(Sent::Written) => self.watch(place, false),
-            Ok(Sent::Pending) => {}
-            Err(e) => self.end(place, &e.to_string()),
-        }
+        let sent = wire.flush();
+        self.settle(place, sent);
     }
 
-    fn settle(&mut self, place: usize, sent: std::io::Result<Sent>) {
-        match sent {
-            Ok(Sent::Written) => {}
-            Ok(Sent::Pending) => self.watch(place, true),
-            Err(e) => self.end(place, &e.to_string()),
-        }
-    }
-
-    fn watch(&mut self, place: usize, writable: bool) {
-        let Some(wire) = &self.sockets[place] else { return };
-        let flags = if writable { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
-        let changed = epoll::modify(&self.epoll, wire, epoll::EventData::new_u64(place as u64), flags);
-        if let Err(e) = changed {
+    /// What is pending goes out when the socket says that it is writable again.
+    fn settle(&mut self, place: usize, sent: std::io::Result<Sent>) -> bool {
+        if let Err(e) = &sent {
             self.end(place, &e.to_string());
         }
+        sent.is_ok()
     }
 
     /// Dropping the socket closes it, and a closed descriptor leaves the epoll by itself.
     fn end(&mut self, place: usize, why: &str) {
-        self.sockets[place] = None;
-        self.tally.closed += 1;
-        self.tally.last_close = Some(why.to_owned());
+        if self.sockets[place].take().is_some() {
+            self.tally.closed += 1;
+            self.tally.last_close = Some(why.to_owned());
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Opening and holding sockets, against the fake server.
 
 use super::fake::{Fake, Fault};
+use super::*;
 use crate::idle;
 use crate::process::Watched;
 use crate::setup::World;
@@ -65,4 +66,24 @@ fn nobody_listening_is_one_readable_error() {
     let mut world = World::open(&options.setup, 1).unwrap();
     let error = idle::run(&runtime, &options, &mut world).unwrap_err();
     assert!(format!("{error:#}").contains("connecting socket 0"), "{error:#}");
+}
+
+#[test]
+fn an_end_that_comes_with_the_last_bytes_is_seen_after_them() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    std::io::Write::write_all(&mut server, &[0x81, 2, b'h', b'i']).unwrap();
+    drop(server);
+    client.set_nonblocking(true).unwrap();
+    let mut swarm = Swarm::new(1).unwrap();
+    swarm.put(0, client, wire::Kind::Bare).unwrap();
+    let mut texts = Vec::new();
+    let deadline = clock::monotonic() + Duration::from_secs(5);
+    while swarm.is_open(0) {
+        assert!(clock::monotonic() < deadline);
+        swarm.poll(Duration::from_millis(100), &mut |place, text, _| texts.push((place, text.to_vec()))).unwrap();
+    }
+    assert_eq!(texts, [(0, b"hi".to_vec())]);
+    assert_eq!((swarm.tally.closed, swarm.gaps()), (1, vec![0]));
 }
