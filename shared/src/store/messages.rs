@@ -94,11 +94,13 @@ impl Store {
         limit: usize,
     ) -> Result<HistoryPage> {
         let limit = limit as i64;
+        // Far beyond any `seq`, and far from where sums overflow.
+        let bounded = |seq: i64| seq.clamp(0, 1 << 53);
         let (highest, lowest) = match window {
             Window::Newest => (Some(i64::MAX), None),
-            Window::Before(seq) => (Some(seq.saturating_sub(1)), None),
-            Window::After(seq) => (None, Some(seq.saturating_add(1))),
-            Window::Around(seq) => (None, Some(seq.saturating_sub(limit / 2).max(1))),
+            Window::Before(seq) => (Some(bounded(seq) - 1), None),
+            Window::After(seq) => (None, Some(bounded(seq) + 1)),
+            Window::Around(seq) => (None, Some((bounded(seq) - limit / 2).max(1))),
         };
         let client = self.client().await?;
         let statement = client.prepare_cached(&history_sql()).await?;

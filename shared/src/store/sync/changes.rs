@@ -78,9 +78,10 @@ pub fn changes_sql() -> String {
         "SELECT l.conversation_id AS l_conversation, l.rev AS l_rev, l.after_seq, l.kind AS l_kind, l.actor_id, l.seq AS about,
             l.data::text AS data, {MESSAGE_COLUMNS}
          FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS p(id, lo, hi, from_seq, known_seq)
-         JOIN changes l ON l.conversation_id = p.id AND l.rev > p.lo AND l.rev <= p.hi
-         LEFT JOIN messages m ON m.conversation_id = l.conversation_id AND m.seq = l.seq
-            AND l.kind IN ('{}', '{}') AND l.seq > p.from_seq AND l.seq <= p.known_seq
+         CROSS JOIN LATERAL (SELECT * FROM changes l
+            WHERE l.conversation_id = p.id AND l.rev > p.lo AND l.rev <= p.hi OFFSET 0) l
+         LEFT JOIN LATERAL (SELECT * FROM messages m WHERE m.conversation_id = l.conversation_id AND m.seq = l.seq
+            AND l.kind IN ('{}', '{}') AND l.seq > p.from_seq AND l.seq <= p.known_seq OFFSET 0) m ON true
          ORDER BY l.conversation_id, l.rev",
         EventName::MessageEdited.as_str(),
         EventName::MessageDeleted.as_str()

@@ -11,18 +11,20 @@ use std::collections::HashSet;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-/// Marks are added up only where the client says what it knows of them.
+/// Each position is looked up by itself (`OFFSET 0` keeps it so): two hundred of them must cost the same however many
+/// conversations there are, and however many the reader is in. Marks are added up only where the client asks for it.
 pub fn heads_sql() -> String {
     format!(
-        "SELECT {EPOCH} AS epoch, coalesce(s.last_urev, 0) AS urev, p.id,
-            v.last_seq, v.last_rev, v.member_count, me.from_seq, me.joined_place, me.read_seq, me.delivered_seq,
+        "SELECT {EPOCH} AS epoch, coalesce(s.last_urev, 0) AS urev, p.id, h.*,
             CASE WHEN NOT p.with_marks THEN NULL
-                 WHEN v.member_count > {EPHEMERAL_MEMBERS_MAX} THEN me.read_seq + me.delivered_seq
-                 ELSE (SELECT sum(o.read_seq + o.delivered_seq)::bigint FROM members o WHERE o.conversation_id = v.id) END AS marks
+                 WHEN h.member_count > {EPHEMERAL_MEMBERS_MAX} THEN h.read_seq + h.delivered_seq
+                 ELSE (SELECT sum(o.read_seq + o.delivered_seq)::bigint FROM members o WHERE o.conversation_id = p.id) END AS marks
          FROM meta e LEFT JOIN user_streams s ON s.user_id = $1
          LEFT JOIN unnest($2::uuid[], $3::boolean[]) WITH ORDINALITY AS p(id, with_marks, ord) ON true
-         LEFT JOIN members me ON me.conversation_id = p.id AND me.user_id = $1
-         LEFT JOIN conversations v ON v.id = me.conversation_id
+         LEFT JOIN LATERAL (
+            SELECT v.last_seq, v.last_rev, v.member_count, me.from_seq, me.joined_place, me.read_seq, me.delivered_seq
+            FROM members me JOIN conversations v ON v.id = me.conversation_id
+            WHERE me.conversation_id = p.id AND me.user_id = $1 OFFSET 0) h ON true
          WHERE e.key = 'epoch' ORDER BY p.ord"
     )
 }

@@ -112,7 +112,8 @@ fn stored_json(text: String) -> Result<Box<RawValue>> {
 pub fn messages_sql() -> String {
     format!(
         "SELECT {MESSAGE_COLUMNS} FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS p(id, lo, hi)
-         JOIN messages m ON m.conversation_id = p.id AND m.seq > p.lo AND m.seq <= p.hi
+         CROSS JOIN LATERAL (SELECT * FROM messages m
+            WHERE m.conversation_id = p.id AND m.seq > p.lo AND m.seq <= p.hi OFFSET 0) m
          ORDER BY m.conversation_id, m.seq"
     )
 }
@@ -124,7 +125,7 @@ pub fn unread_sql() -> String {
 }
 
 const MARKS: &str = "SELECT o.conversation_id, o.user_id, o.read_seq, o.delivered_seq FROM unnest($1::uuid[]) AS p(id)
-    JOIN members o ON o.conversation_id = p.id ORDER BY o.conversation_id, o.user_id";
+    CROSS JOIN LATERAL (SELECT * FROM members o WHERE o.conversation_id = p.id OFFSET 0) o ORDER BY o.conversation_id, o.user_id";
 
 /// Everything of these conversations; statements that do not wait for another's rows are sent together.
 pub(super) async fn read(tx: &Transaction<'_>, user: UserId, wanted: &[Wanted]) -> Result<HashMap<Uuid, Found>> {

@@ -1,0 +1,17 @@
+//! The store's reading side on a real PostgreSQL: what members see, what strangers do not, which plans the statements
+//! get, and that catching up ends where reading anew would.
+
+#[path = "store/client.rs"]
+mod client;
+#[path = "store/conversations.rs"]
+mod conversations;
+#[path = "store/history.rs"]
+mod history;
+#[path = "store/plans.rs"]
+mod plans;
+#[path = "store/sync.rs"]
+mod sync;
+#[path = "store/sync_model.rs"]
+mod sync_model;
+#[path = "store/world.rs"]
+mod world;
