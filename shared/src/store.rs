@@ -8,6 +8,7 @@ pub mod append;
 pub mod apply;
 pub mod audience;
 pub mod conversations;
+mod dial;
 pub mod members;
 pub mod messages;
 pub mod inspect;
@@ -23,10 +24,11 @@ pub mod users;
 pub mod verify;
 
 use crate::config::StoreConfig;
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
+use dial::Dial;
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
-use tokio_postgres::{Client, NoTls, config::SslMode, error::SqlState};
+use tokio_postgres::{Client, error::SqlState};
 
 /// An error as a decision for the caller.
 #[derive(Debug, Error)]
@@ -118,12 +120,7 @@ impl Store {
     pub fn new(config: &StoreConfig) -> Result<Self> {
         let pg = pg_config(config, "rookery")?;
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = if pg.get_ssl_mode() == SslMode::Disable {
-            Manager::from_config(pg, NoTls, recycling)
-        } else {
-            Manager::from_config(pg, tls()?, recycling)
-        };
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(Manager::from_connect(pg, Dial::new()?, recycling))
             .max_size(config.pool)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
@@ -138,24 +135,12 @@ impl Store {
 
     /// A connection outside the pool; `name` is what `pg_stat_activity` shows.
     pub async fn session(&self, name: &str) -> Result<Session> {
-        let pg = pg_config(&self.config, name)?;
-        if pg.get_ssl_mode() == SslMode::Disable {
-            let (client, connection) = pg.connect(NoTls).await?;
-            Ok(Session { client, driver: tokio::spawn(drive(connection)) })
-        } else {
-            let (client, connection) = pg.connect(tls()?).await?;
-            Ok(Session { client, driver: tokio::spawn(drive(connection)) })
-        }
+        let (client, driver) = Dial::new()?.connect(&pg_config(&self.config, name)?).await?;
+        Ok(Session { client, driver })
     }
 
     async fn client(&self) -> Result<deadpool_postgres::Object> {
         Ok(self.pool.get().await?)
-    }
-}
-
-async fn drive(connection: impl Future<Output = std::result::Result<(), tokio_postgres::Error>>) {
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "a connection to PostgreSQL ended");
     }
 }
 
@@ -206,16 +191,4 @@ fn pg_config(config: &StoreConfig, name: &str) -> Result<tokio_postgres::Config>
     }
     pg.options(&options);
     Ok(pg)
-}
-
-/// The system's certificates; `SSL_CERT_FILE` replaces them by a private authority's.
-fn tls() -> Result<tokio_postgres_rustls::MakeRustlsConnect> {
-    use rustls_platform_verifier::BuilderVerifierExt;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_platform_verifier())
-        .map_err(|error| StoreError::Broken(format!("TLS: {error}")))?
-        .with_no_client_auth();
-    Ok(tokio_postgres_rustls::MakeRustlsConnect::new(config))
 }

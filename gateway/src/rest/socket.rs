@@ -21,12 +21,14 @@ pub async fn open(State(app): State<Arc<App>>, client: Client, request: Request)
     if app.readiness.draining.load(std::sync::atomic::Ordering::Relaxed) {
         return Err(Refusal::new(Code::Unavailable, "this gateway is leaving").retry_after(1).into());
     }
+    // Before the ticket: a page that may not connect must not use it up.
+    let allowed = client.origin_allowed(&app.config.http, request.headers());
     let caller = match (ticket(&request), bearer(request.headers())) {
+        _ if !allowed => None,
         (Some(ticket), _) => Some(app.tickets.redeem(ticket)?),
         (None, Some(token)) => Some(app.tokens.verify(token)?),
         (None, None) => None,
     };
-    let allowed = client.origin_allowed(&app.config.http, request.headers());
     let terms = Terms { origin: &|_| allowed, protocols: &[PROTOCOL] };
     let shards = app.hub.shards().cloned().ok_or_else(|| Refusal::new(Code::Unavailable, "sockets are not open yet").retry_after(1))?;
     let opened = upgrade::upgrade(request, &terms, move |socket, early| {

@@ -21,7 +21,7 @@ pub fn url_of(server: &str, name: &str) -> String {
 
 async fn connect(server: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(server, NoTls).await?;
-    tokio::spawn(super::drive(connection));
+    tokio::spawn(super::dial::drive(connection));
     Ok(client)
 }
 
