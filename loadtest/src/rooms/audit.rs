@@ -37,7 +37,9 @@ struct Follow {
     /// The first and the last seq seen; 0 before any. From the second step on `first` is 1: what came before is known.
     first: u64,
     last: u64,
+    /// Told to fetch, since the last message seen; and before the first.
     told: bool,
+    head_told: bool,
     holes: Vec<(u64, u64)>,
 }
 
@@ -142,13 +144,11 @@ impl Audit {
         for (socket, follows) in self.follows.iter_mut().enumerate() {
             for follow in follows {
                 let room = &self.rooms[follow.room];
-                let missing = follow.missing_at_ends(room);
-                if follow.told || !open(socket) {
-                    self.found.told += missing;
-                } else {
-                    self.found.lost += missing;
+                let (head, tail) = follow.missing_at_ends(room);
+                for (missing, told) in [(head, follow.head_told), (tail, follow.told || !open(socket))] {
+                    *if told { &mut self.found.told } else { &mut self.found.lost } += missing;
                 }
-                follow.told = false;
+                (follow.told, follow.head_told) = (false, false);
                 if follow.first != 0 || room.highest != 0 {
                     (follow.first, follow.last) = (1, follow.last.max(room.highest));
                 }
@@ -189,7 +189,7 @@ impl Audit {
 impl Follow {
     fn advance(&mut self, seq: u64, found: &mut Findings) {
         if self.first == 0 {
-            (self.first, self.last) = (seq, seq);
+            (self.first, self.last, self.head_told) = (seq, seq, self.told);
         } else if seq == self.last + 1 {
             self.last = seq;
         } else if seq > self.last {
@@ -224,15 +224,15 @@ impl Follow {
         self.told = false;
     }
 
-    /// What is missing before the first and after the last message seen.
-    fn missing_at_ends(&self, room: &Room) -> u64 {
+    /// How many are missing before the first and after the last message seen.
+    fn missing_at_ends(&self, room: &Room) -> (u64, u64) {
         if room.highest == 0 {
-            return 0;
+            return (0, 0);
         }
         if self.first == 0 {
-            return room.highest - room.lowest + 1;
+            return (0, room.highest - room.lowest + 1);
         }
-        self.first.saturating_sub(room.lowest) + room.highest.saturating_sub(self.last)
+        (self.first.saturating_sub(room.lowest), room.highest.saturating_sub(self.last))
     }
 }
 

@@ -61,6 +61,10 @@ fn a_hole_that_was_announced_is_told() {
     assert_eq!(told, Findings { told: 2, resyncs: 1, ..Findings::default() });
     let told = findings(&[5, 9], |audit| audit.resync(0, br#","data":{"conversation_ids":null}}"#), true);
     assert_eq!(told, Findings { told: 3, resyncs: 1, ..Findings::default() });
+    let told = findings(&[8, 9], |_| {}, true);
+    assert_eq!(told, Findings { lost: 3, ..Findings::default() });
+    let told = findings(&[9], |audit| audit.resync(0, named.as_bytes()), true);
+    assert_eq!(told, Findings { told: 4, resyncs: 1, ..Findings::default() });
     let other = findings(&[5, 9], |audit| audit.resync(0, br#","data":{"conversation_ids":[]}}"#), true);
     assert_eq!(other, Findings { lost: 3, resyncs: 1, ..Findings::default() });
 }
