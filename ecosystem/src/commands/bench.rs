@@ -71,7 +71,7 @@ impl<'a> Server<'a> {
         let data = DataDir::at(surroundings.target()?.join(format!("bench-{}", std::process::id())));
         let mut up = Command::new(&surroundings.program);
         up.args(["up", "--port", "0", "--data-dir"]).arg(data.path()).stdin(Stdio::null()).stdout(Stdio::null());
-        LIMITS.iter().for_each(|name| drop(up.env(name, UNLIMITED)));
+        up.envs(LIMITS.map(|name| (name, UNLIMITED)));
         say::progress("starting a server for the measurement");
         let child = up.spawn().context("cannot start `rookery up`")?;
         let mut server = Self { child, data, address: String::new(), surroundings };
