@@ -1,0 +1,95 @@
+//! A run in a few lines: how much was tried, what became of it, what broke, and how long nothing moved.
+
+use super::record::{History, Outcome};
+use super::{Kind, Violation, check};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::time::Duration;
+use uuid::Uuid;
+
+pub struct Report {
+    /// Messages, and the tries it took.
+    pub messages: usize,
+    pub attempts: usize,
+    pub ok: usize,
+    pub refused: usize,
+    /// Messages that nobody ever got an answer for, and how many of them are stored: both are allowed.
+    pub unknown: usize,
+    pub unknown_but_stored: usize,
+    pub received: usize,
+    pub resyncs: usize,
+    pub rows: usize,
+    pub violations: Vec<Violation>,
+    /// The longest time between one answer and the next, over all clients.
+    pub stall: Duration,
+}
+
+impl Report {
+    pub fn of(history: &History) -> Self {
+        use super::record::Seen;
+        let mut best: HashMap<Uuid, u8> = HashMap::new();
+        for attempt in &history.attempts {
+            let rank = match attempt.outcome {
+                Outcome::Ok { .. } => 2,
+                Outcome::Unknown => 1,
+                Outcome::Refused { .. } => 0,
+            };
+            let best = best.entry(attempt.message.id).or_default();
+            *best = rank.max(*best);
+        }
+        let stored: HashSet<Uuid> = history.rows.iter().map(|row| row.message.id).collect();
+        let count = |rank| best.values().filter(|best| **best == rank).count();
+        let sights = |what: fn(&Seen) -> bool| history.sights.iter().filter(|sight| what(&sight.seen)).count();
+        Self {
+            messages: best.len(),
+            attempts: history.attempts.len(),
+            ok: count(2),
+            refused: count(0),
+            unknown: count(1),
+            unknown_but_stored: best.iter().filter(|(id, best)| **best == 1 && stored.contains(*id)).count(),
+            received: sights(|seen| matches!(seen, Seen::Live { .. })),
+            resyncs: sights(|seen| matches!(seen, Seen::Told { .. })),
+            rows: history.rows.len(),
+            violations: check(history),
+            stall: stall(history),
+        }
+    }
+
+    pub fn count(&self, kind: Kind) -> usize {
+        self.violations.iter().filter(|violation| violation.kind == kind).count()
+    }
+}
+
+fn stall(history: &History) -> Duration {
+    let ok = history.attempts.iter().filter(|attempt| matches!(attempt.outcome, Outcome::Ok { .. }));
+    let mut answered: Vec<u64> = ok.filter_map(|attempt| attempt.completed).collect();
+    answered.sort_unstable();
+    Duration::from_nanos(answered.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0))
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "attempted {} ({} tries), ok {}, refused {}, unknown {} ({} of them stored), rows {}, received live {}, resyncs {}",
+            self.messages,
+            self.attempts,
+            self.ok,
+            self.refused,
+            self.unknown,
+            self.unknown_but_stored,
+            self.rows,
+            self.received,
+            self.resyncs
+        )?;
+        let (lost, doubled, holes) = (self.count(Kind::Lost), self.count(Kind::Doubled), self.count(Kind::Hole));
+        write!(f, "lost {lost}, doubled {doubled}, holes {holes}, longest stall {} ms", self.stall.as_millis())?;
+        let mut kinds: BTreeMap<Kind, Vec<&Violation>> = BTreeMap::new();
+        self.violations.iter().for_each(|violation| kinds.entry(violation.kind).or_default().push(violation));
+        for (kind, violations) in kinds {
+            write!(f, "\n{kind:?}: {}", violations.len())?;
+            violations.iter().take(5).try_for_each(|violation| write!(f, "\n  {violation}"))?;
+        }
+        Ok(())
+    }
+}
