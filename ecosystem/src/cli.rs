@@ -35,6 +35,12 @@ pub enum Command {
     ///
     /// Doing it again adds nothing: people who are there are signed in, and messages have fixed ids.
     Seed(Place),
+    /// Speak the native socket by hand: each line typed is a frame, each frame that comes is a line.
+    ///
+    /// A line is short for a frame, which gets its number by itself: `message.send {"conversation_id":"…","body":"hi"}`; or the
+    /// frame itself: `{"id":9,"cmd":"sync","data":{}}`. Ends when the input has ended and everything is answered, or at Ctrl-C.
+    /// Exit code 1 if anything was refused. docs/socket.md has all commands.
+    Socket(Socket),
     /// List every setting with its value, default and meaning; secrets are not shown.
     Config(Config),
     /// Check everything that has to be right: engines, versions, rights, clocks, settings, schema, limits, the data itself.
@@ -85,6 +91,24 @@ pub struct Logs {
     /// How many of the last lines
     #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
     pub lines: usize,
+}
+
+#[derive(Args)]
+pub struct Socket {
+    #[command(flatten)]
+    pub place: Place,
+    /// Address [default: that of the `rookery up` of this data directory, else ws://127.0.0.1:3000/v1/ws]
+    #[arg(long)]
+    pub url: Option<String>,
+    /// An access token to say hello with; without this and --login, hello is yours to type
+    #[arg(long, conflicts_with = "login")]
+    pub token: Option<String>,
+    /// Log in under this name for as long as the socket is open; asks for the password, or takes it from ROOKERY_PASSWORD
+    #[arg(long, value_name = "NAME")]
+    pub login: Option<String>,
+    /// Print heartbeats too
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Args)]

@@ -9,6 +9,7 @@ mod lint;
 mod logs;
 mod migrate;
 mod seed;
+mod socket;
 mod status;
 mod test;
 mod up;
@@ -31,6 +32,7 @@ pub fn run(command: Command, surroundings: &Surroundings) -> Result<ExitCode> {
         Command::Logs(arguments) => logs::run(&arguments, surroundings),
         Command::Migrate(place) => migrate::run(&place, surroundings),
         Command::Seed(place) => seed::run(&place, surroundings),
+        Command::Socket(arguments) => socket::run(&arguments, surroundings),
         Command::Config(arguments) => configuration::run(&arguments, surroundings),
         Command::Doctor(arguments) => doctor::run(&arguments, surroundings),
         Command::Test(arguments) => test::run(&arguments, surroundings),

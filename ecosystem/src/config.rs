@@ -3,18 +3,19 @@
 
 use crate::services::postgres::{Hints, Machine};
 use anyhow::{Context, Result};
-use shared::config::Environment;
+use shared::config::{Environment, Secret};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Names beside those of `shared::config`, for the table in the documentation.
-pub const NAMES: [(&str, &str); 4] = [
+pub const NAMES: [(&str, &str); 5] = [
     (
         "ROOKERY_CHECKOUT",
         "The checkout; the script `rookery` sets it. Data, logs and .env are beside it unless told otherwise",
     ),
     ("ROOKERY_INSTALL", "`no`: never install a missing Debian package, only name it"),
     ("PG_BIN_DIR", "Directory of PostgreSQL's server programs, in place of the newest ones found"),
+    ("ROOKERY_PASSWORD", "The password for `rookery socket --login`, which asks for it otherwise (secret)"),
     ("CARGO", "The cargo that `test`, `lint` and `bench` call"),
 ];
 
@@ -31,6 +32,8 @@ pub struct Surroundings {
     pub program: PathBuf,
     /// Whether a missing package may be installed, if we are root and this is Debian.
     pub may_install: bool,
+    /// For `rookery socket --login`, where nobody is there to be asked.
+    pub password: Option<Secret>,
     /// The process's variables over `.env`.
     pub settings: Environment,
 }
@@ -51,6 +54,7 @@ impl Surroundings {
             target: named("CARGO_TARGET_DIR"),
             program: std::env::current_exe().context("this program's file is gone")?,
             may_install: std::env::var("ROOKERY_INSTALL").as_deref() != Ok("no"),
+            password: std::env::var("ROOKERY_PASSWORD").ok().filter(|password| !password.is_empty()).map(Secret::new),
             settings,
         })
     }

@@ -2,8 +2,10 @@
 //! can be piped; progress and complaints go to standard error. Logs do not come here: they go through `tracing`.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use std::fmt::Display;
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 
 /// One line of a result. A reader that has gone away is no reason to end a server, nor to panic as `println!` would.
 pub fn line(text: impl Display) {
@@ -24,6 +26,22 @@ pub fn progress(text: impl Display) {
 /// Why it did not work: one readable line.
 pub fn failure(text: impl Display) {
     drop(writeln!(std::io::stderr().lock(), "rookery: {text}"));
+}
+
+/// Asks the terminal for a line without showing it, whatever standard input and output are.
+pub fn secret(question: &str) -> std::io::Result<String> {
+    let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
+    terminal.write_all(question.as_bytes())?;
+    let shown = tcgetattr(&terminal)?;
+    let mut hidden = shown.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(&terminal, OptionalActions::Flush, &hidden)?;
+    let mut line = String::new();
+    let read = BufReader::new(&terminal).read_line(&mut line);
+    tcsetattr(&terminal, OptionalActions::Flush, &shown)?;
+    terminal.write_all(b"\n")?;
+    read?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Columns as wide as their widest cell; the last one is left as it is.
