@@ -1,0 +1,13 @@
+//! The product as people use it: real gateways and a real worker on a PostgreSQL of each test's own, real clients on real
+//! sockets. A test is a story; what it needs to tell it is in `product/world.rs`.
+#![allow(clippy::unwrap_used)] // All of this file is a test; clippy knows only the functions marked as one.
+
+#[path = "product/world.rs"]
+mod world;
+
+#[path = "product/talk/chat.rs"]
+mod chat;
+#[path = "product/talk/conversations.rs"]
+mod conversations;
+#[path = "product/talk/messages.rs"]
+mod messages;
