@@ -16,7 +16,7 @@ const TO_COME: &str = "with the cluster";
 
 pub fn crates() -> Vec<Row> {
     let text = source::read("ARCHITECTURE.md");
-    let rows = table(&text, "| crate |");
+    let rows = table(&text, "| crate | the file");
     rows.into_iter()
         .map(|cells| {
             let [name, home, _purpose, also] =
