@@ -64,6 +64,8 @@ struct Effect {
     groups: Vec<(To, Vec<Event>)>,
     durable: Vec<DurableEvent>,
     members_changed: bool,
+    /// The message that the answer shows, by `seq`.
+    message: Option<i64>,
 }
 
 /// Applies one command. `Err` means that PostgreSQL is away: nothing is decided.
@@ -97,7 +99,7 @@ async fn attempt(shared: &Shared, applier: &mut Applier, envelope: &Envelope) ->
     let tx = applier.begin().await?;
     let conversation = tx.lock_conversation(envelope.command.conversation()).await?;
     if let Some((actor, reply)) = tx.get_executed(envelope.id).await? {
-        return Ok(Applied::answer(repeat(envelope, actor, reply)));
+        return Ok(Applied::answer(repeat(&tx, envelope, actor, reply).await?));
     }
     let (reply, effect) = match effect(&tx, envelope, conversation).await {
         Ok(effect) => (Ok((effect.created, effect.json.clone())), effect),
@@ -112,7 +114,11 @@ async fn attempt(shared: &Shared, applier: &mut Applier, envelope: &Envelope) ->
         tx
     };
     let outbox = (!effect.durable.is_empty()).then(|| (Uuid::now_v7(), effect.durable));
-    tx.insert_executed(envelope.id, envelope.actor, &stored(&reply)).await?;
+    let stored = match effect.message {
+        Some(seq) => StoredReply::Message { conversation_id: envelope.command.conversation(), seq },
+        None => stored(&reply),
+    };
+    tx.insert_executed(envelope.id, envelope.actor, &stored).await?;
     if let Some((id, events)) = &outbox {
         tx.insert_outbox(*id, i64::from(shared.key), events).await?;
     }
@@ -133,15 +139,23 @@ fn stored(reply: &Result<(bool, Bytes), Refusal>) -> StoredReply {
     }
 }
 
-fn repeat(envelope: &Envelope, actor: UserId, reply: StoredReply) -> Result<(bool, Bytes), Refusal> {
+async fn repeat(
+    tx: &ApplyTx<'_>,
+    envelope: &Envelope,
+    actor: UserId,
+    reply: StoredReply,
+) -> Result<Result<(bool, Bytes), Refusal>, StoreError> {
     metrics::counter!("rookery_commands_repeated_total").increment(1);
     if actor != envelope.actor {
-        return Err(Refusal::new(Code::IdConflict, "this id was used for another command"));
+        return Ok(Err(Refusal::new(Code::IdConflict, "this id was used for another command")));
     }
-    match reply {
+    Ok(match reply {
         StoredReply::Ok { json, .. } => Ok((false, Bytes::from(json.get().to_owned()))),
+        StoredReply::Message { conversation_id, seq } => {
+            Ok((false, messages::answer(&tx.get_message_view(conversation_id, seq).await?)))
+        }
         StoredReply::Refused(refusal) => Err(refusal),
-    }
+    })
 }
 
 async fn effect(tx: &ApplyTx<'_>, envelope: &Envelope, conversation: Option<ConversationRow>) -> Result<Effect, Stop> {

@@ -45,7 +45,7 @@ pub async fn create(tx: &ApplyTx<'_>, actor: UserId, there: Option<ConversationR
     tx.update_member_count(new.id).await?;
     let data = created_data(tx, new.id, actor).await?;
     let (groups, durable) = user_events(tx, &everybody, EventName::ConversationCreated, "conversation.added", new.id, &data).await?;
-    Ok(Effect { created: true, json: answer(tx, new.id).await?, groups, durable, members_changed: true })
+    Ok(Effect { created: true, json: answer(tx, new.id).await?, groups, durable, members_changed: true, message: None })
 }
 
 /// It is there: for whoever is in it that is the answer, for anybody else the id is taken.

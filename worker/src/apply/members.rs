@@ -45,7 +45,7 @@ pub async fn add(act: &Act<'_, '_>, users: &[UserId]) -> Result<Effect, Stop> {
     groups.insert(0, (act.to_members(&changed), vec![event]));
     durable.push(act.pointer(&changed));
     let json = bytes(&json!({ "conversation_id": conversation.id, "members": views, "seq": changed.seq, "rev": changed.rev }));
-    Ok(Effect { json, groups, durable, members_changed: true, created: true })
+    Ok(Effect { json, groups, durable, members_changed: true, created: true, message: None })
 }
 
 /// Removes somebody from a group, or leaves it. Whoever leaves last closes it; a group never stays without an owner.
@@ -79,7 +79,7 @@ pub async fn remove(act: &Act<'_, '_>, user: UserId) -> Result<Effect, Stop> {
     groups.extend(private);
     durable.extend(more);
     let json = bytes(&json!({ "conversation_id": conversation.id, "user_id": user, "seq": changed.seq, "rev": changed.rev }));
-    Ok(Effect { json, groups, durable, members_changed: true, created: false })
+    Ok(Effect { json, groups, durable, members_changed: true, created: false, message: None })
 }
 
 /// The last one out closes the group; the last owner out leaves it to whoever is next in line.

@@ -8,7 +8,7 @@ use shared::{
     event::EventName,
     reply::{Code, Refusal},
     store::apply::{Changed, MessageRow},
-    view::json as bytes,
+    view::{MessageView, json as bytes},
 };
 
 impl Act<'_, '_> {
@@ -20,12 +20,12 @@ impl Act<'_, '_> {
 
     /// The message as it is now, as answer and event alike. The log points to it and never holds its text.
     async fn say(&self, name: EventName, seq: i64, changed: &Changed) -> Result<Effect, Stop> {
-        let message = self.tx.get_message_view(self.conversation.id, seq).await?;
-        let data = bytes(&json!({ "message": message }));
+        let data = answer(&self.tx.get_message_view(self.conversation.id, seq).await?);
         Ok(Effect {
             json: data.clone(),
             groups: vec![(self.to_members(changed), vec![self.event(name, changed, data)])],
             durable: vec![self.pointer(changed)],
+            message: Some(seq),
             ..Effect::default()
         })
     }
@@ -71,7 +71,10 @@ pub async fn delete(act: &Act<'_, '_>, id: MessageId) -> Result<Effect, Stop> {
 }
 
 async fn unchanged(act: &Act<'_, '_>, seq: i64) -> Result<Effect, Stop> {
-    let message = act.tx.get_message_view(act.conversation.id, seq).await?;
-    let json: Bytes = bytes(&json!({ "message": message }));
-    Ok(Effect { json, ..Effect::default() })
+    let json = answer(&act.tx.get_message_view(act.conversation.id, seq).await?);
+    Ok(Effect { json, message: Some(seq), ..Effect::default() })
+}
+
+pub fn answer(message: &MessageView) -> Bytes {
+    bytes(&json!({ "message": message }))
 }

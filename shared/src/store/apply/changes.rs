@@ -22,11 +22,13 @@ pub struct Changed {
     pub at: DateTime<Utc>,
 }
 
-/// What `executed` keeps: the answer a command got.
+/// What `executed` keeps: the answer a command got. Of a message only where it stands, so that a text that is deleted
+/// does not survive here: a late copy is answered with the message as it is then.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoredReply {
     Ok { created: bool, json: Box<RawValue> },
+    Message { conversation_id: ConversationId, seq: i64 },
     Refused(Refusal),
 }
 
