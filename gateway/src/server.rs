@@ -72,17 +72,20 @@ pub async fn serve(listener: TcpListener, router: Router, config: Config, stop: 
         .max_buf_size(config.headers)
         .max_headers(config.header_count);
     let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
-    let gauge = gauge!("rookery_gateway_http_connections");
     let refused = counter!("rookery_gateway_http_refused_total");
     while let Some((socket, peer)) = accept(&listener, &stop).await {
-        gauge.set(connections.len() as f64);
         if connections.len() + (config.sockets)() >= config.connections {
             refused.increment(1);
             continue;
         }
         let connection = connection(http.clone(), socket, peer, router.clone(), stop.clone());
         let cut = cut.clone();
-        connections.spawn(async move { cut.run_until_cancelled(connection).await });
+        connections.spawn(async move {
+            let open = gauge!("rookery_gateway_http_connections");
+            open.increment(1);
+            cut.run_until_cancelled(connection).await;
+            open.decrement(1);
+        });
     }
     drop(listener);
     connections.close();

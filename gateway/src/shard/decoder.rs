@@ -237,4 +237,6 @@ impl Unfinished {
 }
 
 #[cfg(test)]
+// The path is said because the fuzz target includes this file by its own.
+#[path = "decoder/tests.rs"]
 mod tests;

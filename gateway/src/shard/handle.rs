@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 pub struct Shards<S: Sessions> {
@@ -20,6 +20,12 @@ struct Inner<S: Sessions> {
     intakes: Vec<Arc<Intake<S>>>,
     totals: Arc<Totals>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl<S: Sessions> Inner<S> {
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<S: Sessions> Clone for Shards<S> {
@@ -53,14 +59,15 @@ pub struct Counts {
 impl<S: Sessions> Shards<S> {
     /// Starts `shards` threads (one per core is right; at most 256), each with the session layer that `make` gives it.
     pub fn start(shards: usize, config: Config, mut make: impl FnMut(usize) -> S) -> io::Result<Self> {
-        let totals = Arc::new(Totals::default());
-        let (mut intakes, mut threads) = (Vec::new(), Vec::new());
+        let mut inner = Inner { intakes: Vec::new(), totals: Arc::default(), threads: Mutex::default() };
         for shard in 0..shards.clamp(1, 256) {
-            let (reactor, intake) = Reactor::new(shard, config, Arc::clone(&totals), make(shard))?;
-            intakes.push(intake);
-            threads.push(std::thread::Builder::new().name(format!("shard-{shard}")).spawn(move || reactor.run())?);
+            let (reactor, intake) = Reactor::new(shard, config, Arc::clone(&inner.totals), make(shard))?;
+            let thread = std::thread::Builder::new().name(format!("shard-{shard}"));
+            // If a later one cannot start, dropping `inner` stops these.
+            inner.intakes.push(intake);
+            inner.threads().push(thread.spawn(move || reactor.run())?);
         }
-        Ok(Shards { inner: Arc::new(Inner { intakes, totals, threads: Mutex::new(threads) }) })
+        Ok(Shards { inner: Arc::new(inner) })
     }
 
     /// Gives a socket whose handshake is over, with the bytes read beyond it, to the shard with the fewest.
@@ -144,7 +151,7 @@ impl<S: Sessions> Shards<S> {
 
     /// Waits for the shards to end. Blocks: call it on a thread that may.
     pub fn join(&self) {
-        let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *self.inner.threads());
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a shard ended by a panic");

@@ -2,20 +2,20 @@
 //! sessions, so that a session's own code can use it (`context::Cx`) while the reactor is in the middle of a turn:
 //! a link that breaks here is only marked, and freed when the turn ends.
 
+mod closing;
 pub(super) mod gather;
 pub(super) mod outbox;
 
-use super::codec::{self, Close};
+use super::codec;
 use super::conn::{Link, State};
 use super::tally::Tally;
 use super::wheel::{NEVER, Wheel, ticks};
-use super::{Class, Closed, Config, ConnId};
+use super::{Class, Config, ConnId};
 use bytes::Bytes;
 use gather::{Gather, List, Parcel};
 use mio::{Interest, Registry, Token};
 use outbox::{Outbox, Pushed, Totals};
 use std::io::{self, ErrorKind, IoSlice, Write};
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -150,48 +150,6 @@ impl Transport {
         }
     }
 
-    /// Begins the closing handshake, after everything handed over so far.
-    pub(super) fn close(&mut self, link: &mut Link, close: Close) {
-        self.begin_close(link, close, State::Closing);
-    }
-
-    /// The peer broke the protocol: our Close frame is the last thing it gets to see.
-    pub(super) fn fail(&mut self, link: &mut Link, close: Close) {
-        self.begin_close(link, close, State::Failing);
-    }
-
-    fn begin_close(&mut self, link: &mut Link, close: Close, state: State) {
-        if link.state != State::Open {
-            if link.state == State::Closing {
-                link.state = state;
-            }
-            return;
-        }
-        self.control(link, codec::close_frame(Some((close.code, close.reason))));
-        link.state = state;
-        link.why = Closed::Us(close.code);
-        self.end_soon(link);
-    }
-
-    /// The peer's Close frame is here: ours goes out, if it has not, and then the socket is done with.
-    pub(super) fn peer_closed(&mut self, link: &mut Link, close: Option<(u16, &str)>) {
-        if link.state == State::Open {
-            // The code comes back as it came, the reason does not (RFC 6455 §5.5.1 asks for no more).
-            self.control(link, codec::close_frame(close.map(|(code, _)| (code, ""))));
-            link.why = Closed::Peer(close.map(|(code, _)| code));
-        }
-        link.state = State::Done;
-        self.end_soon(link);
-    }
-
-    fn end_soon(&mut self, link: &mut Link) {
-        self.mark(link);
-        self.resume(link);
-        link.overflowed = false;
-        link.deadlines.closing = self.after(self.config.closing);
-        self.schedule(link);
-    }
-
     pub(super) fn resume(&mut self, link: &mut Link) {
         if std::mem::take(&mut link.paused) {
             // The beats it could not answer were not its fault.
@@ -320,21 +278,6 @@ impl Transport {
 
     pub(super) fn register(&mut self, link: &mut Link) -> io::Result<()> {
         self.registry.register(&mut link.socket, Token(link.id.0 as usize), Interest::READABLE)
-    }
-
-    pub(super) fn broken(&mut self, link: &mut Link) {
-        if link.state == State::Open {
-            link.why = Closed::Lost;
-        }
-        link.state = State::Dead;
-        self.mark(link);
-    }
-
-    /// No more will be written: the peer sees the end, and its own end is awaited.
-    pub(super) fn shut(&mut self, link: &mut Link) {
-        if !std::mem::replace(&mut link.shut, true) && link.socket.shutdown(Shutdown::Write).is_err() {
-            self.broken(link);
-        }
     }
 
     /// Counts what the connection holds of unfinished input. False: more than all of them together may.

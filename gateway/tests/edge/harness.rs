@@ -155,6 +155,15 @@ impl Edge {
         self.until(|told| if let Told::Closed(_, why) = told { Some(why) } else { None })
     }
 
+    /// Waits until the shards count so.
+    pub fn until_counts(&self, wanted: impl Fn(gateway::shard::Counts) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !wanted(self.shards.counts()) {
+            assert!(Instant::now() < deadline, "{:?}", self.shards.counts());
+            std::thread::yield_now();
+        }
+    }
+
     pub fn messages(&self, count: usize) {
         for _ in 0..count {
             self.until(|told| matches!(told, Told::Message(_)).then_some(()));
