@@ -78,12 +78,7 @@ impl Queries {
         answer.map_err(refusal::of_store)
     }
 
-    async fn list_conversations(
-        &self,
-        user: UserId,
-        after: Option<ListedAt>,
-        limit: usize,
-    ) -> Result<Bytes, Refusal> {
+    async fn list_conversations(&self, user: UserId, after: Option<ListedAt>, limit: usize) -> Result<Bytes, Refusal> {
         let list = self.store.list_conversations(user, after, limit).await.map_err(refusal::of_store)?;
         let mut items = raws(&list.items);
         let kept = kept(&items, 0);

@@ -6,9 +6,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use shared::{
     command::{self, Command},
-    domain::{
-        ATTACHMENTS_MAX, CommandId, ConversationId, MENTIONS_MAX, MessageId, MessageKind, PAYLOAD_MAX, UserId,
-    },
+    domain::{ATTACHMENTS_MAX, CommandId, ConversationId, MENTIONS_MAX, MessageId, MessageKind, PAYLOAD_MAX, UserId},
     reply::{Code, Refusal},
     store::messages::Window,
 };

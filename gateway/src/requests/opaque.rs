@@ -25,7 +25,11 @@ pub fn check(json: &str, size_max: usize) -> Result<(), &'static str> {
             b',' | b':' => size += 1,
             b'"' => at = end_of_string(text, at)?,
             b'-' | b'0'..=b'9' => {
-                let end = at + text[at..].iter().take_while(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')).count();
+                let end = at
+                    + text[at..]
+                        .iter()
+                        .take_while(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+                        .count();
                 size += written_out(&json[at - 1..end])?;
                 at = end;
             }

@@ -129,7 +129,11 @@ fn a_body_has_at_most_16_kib() {
     let body = |bytes: usize| json!({ "body": "a".repeat(bytes) });
     assert_eq!(send(body(BODY_MAX)).body.len(), BODY_MAX);
     assert_eq!(wrong("message.send", within(body(BODY_MAX + 1))), "body");
-    assert_eq!(wrong("message.send", within(json!({ "body": "ä".repeat(BODY_MAX / 2 + 1) }))), "body", "bytes, not characters");
+    assert_eq!(
+        wrong("message.send", within(json!({ "body": "ä".repeat(BODY_MAX / 2 + 1) }))),
+        "body",
+        "bytes, not characters"
+    );
     let edit = |bytes: usize| with(within(body(bytes)), "message_id", json!(MessageId::new()));
     assert!(ask("message.edit", edit(BODY_MAX)).is_ok());
     assert_eq!(wrong("message.edit", edit(BODY_MAX + 1)), "body");
@@ -184,7 +188,9 @@ fn edits_and_deletions_name_both_ids() {
     let data = json!({ "conversation_id": conversation_id, "message_id": message_id, "body": "better", "key": key });
     let (id, command) = told("message.edit", data.clone());
     assert_eq!(id, key);
-    assert!(matches!(command, Command::Edit { conversation_id: c, message_id: m, body } if (c, m, &*body) == (conversation_id, message_id, "better")));
+    assert!(
+        matches!(command, Command::Edit { conversation_id: c, message_id: m, body } if (c, m, &*body) == (conversation_id, message_id, "better"))
+    );
     let data = json!({ "conversation_id": conversation_id, "message_id": message_id });
     assert!(matches!(told("message.delete", data.clone()).1, Command::Delete { message_id: m, .. } if m == message_id));
     assert!(ask("message.delete", with(data.clone(), "for", json!("everyone"))).is_ok());
@@ -225,12 +231,17 @@ fn a_group_has_a_title_and_an_id_of_its_own() {
     assert_eq!(wrong("conversation.create", json!({ "kind": "club", "title": "x" })), "kind");
     assert_eq!(wrong("conversation.create", json!({ "title": "x" })), "kind");
     let reserved = ConversationId::direct(person(1), person(2));
-    assert_eq!(wrong("conversation.create", with(group, "id", json!(reserved))), "id", "direct ids are nobody's to take");
+    assert_eq!(
+        wrong("conversation.create", with(group, "id", json!(reserved))),
+        "id",
+        "direct ids are nobody's to take"
+    );
 }
 
 #[test]
 fn a_title_has_at_most_128_characters_and_a_description_2048() {
-    let create = |field: &str, count: usize| with(json!({ "kind": "group", "title": "x" }), field, json!("ä".repeat(count)));
+    let create =
+        |field: &str, count: usize| with(json!({ "kind": "group", "title": "x" }), field, json!("ä".repeat(count)));
     let update = |field: &str, count: usize| within(with(json!({}), field, json!("ä".repeat(count))));
     for (field, max) in [("title", TITLE_MAX_CHARS), ("description", DESCRIPTION_MAX_CHARS)] {
         assert!(ask("conversation.create", create(field, max)).is_ok());
@@ -239,7 +250,10 @@ fn a_title_has_at_most_128_characters_and_a_description_2048() {
         assert_eq!(wrong("conversation.update", update(field, max + 1)), field);
     }
     assert_eq!(wrong("conversation.update", within(json!({}))), "title", "nothing to change");
-    assert!(ask("conversation.update", within(json!({ "description": "" }))).is_ok(), "a description can be taken away");
+    assert!(
+        ask("conversation.update", within(json!({ "description": "" }))).is_ok(),
+        "a description can be taken away"
+    );
 }
 
 #[test]
@@ -258,7 +272,9 @@ fn at_most_100_people_are_added_at_once() {
 fn members_come_and_go() {
     let data = within(json!({ "user_id": person(3) }));
     assert!(matches!(told("member.remove", data.clone()).1, Command::RemoveMember { user, .. } if user == person(3)));
-    assert!(matches!(told("conversation.leave", within(json!({}))).1, Command::RemoveMember { user, .. } if user == person(0)));
+    assert!(
+        matches!(told("conversation.leave", within(json!({}))).1, Command::RemoveMember { user, .. } if user == person(0))
+    );
     let role = with(data.clone(), "role", json!("moderator"));
     assert!(matches!(told("member.role", role).1, Command::SetRole { role: Role::Moderator, .. }));
     assert_eq!(wrong("member.role", with(data.clone(), "role", json!("king"))), "role");
@@ -338,7 +354,8 @@ fn who_begins_with_nothing_names_nothing() {
 fn over_rest_the_path_says_which() {
     let (conversation, message) = (ConversationId::new(), MessageId::new());
     let key = CommandId::new();
-    let given = Given { conversation: Some(conversation), message: Some(message), key: Some(key), ..Given::of(person(0)) };
+    let given =
+        Given { conversation: Some(conversation), message: Some(message), key: Some(key), ..Given::of(person(0)) };
     let Ok(Request::Command { id, command }) = read::<EditMessage<'_>>(r#"{"body":"x"}"#, &given) else { panic!() };
     assert_eq!((id, command.conversation()), (key, conversation));
     let other = json!({ "body": "x", "conversation_id": ConversationId::new() }).to_string();
@@ -355,15 +372,34 @@ fn other_names_are_no_commands_of_ours() {
 }
 
 const COMMANDS: [&str; 19] = [
-    "message.send", "message.edit", "message.delete", "message.list", "message.get", "message.receipts",
-    "conversation.create", "conversation.update", "conversation.delete", "conversation.leave", "conversation.read",
-    "conversation.delivered", "conversation.list", "conversation.get", "member.add", "member.remove", "member.role",
-    "member.list", "sync",
+    "message.send",
+    "message.edit",
+    "message.delete",
+    "message.list",
+    "message.get",
+    "message.receipts",
+    "conversation.create",
+    "conversation.update",
+    "conversation.delete",
+    "conversation.leave",
+    "conversation.read",
+    "conversation.delivered",
+    "conversation.list",
+    "conversation.get",
+    "member.add",
+    "member.remove",
+    "member.role",
+    "member.list",
+    "sync",
 ];
 
 /// Something like what a client sends: the right names with values of any kind.
 fn like_a_request() -> impl Strategy<Value = Value> {
-    let id = prop_oneof![Just(json!(person(1))), Just(json!(ConversationId::direct(person(1), person(2)))), Just(json!("x"))];
+    let id = prop_oneof![
+        Just(json!(person(1))),
+        Just(json!(ConversationId::direct(person(1), person(2)))),
+        Just(json!("x"))
+    ];
     let value = prop_oneof![
         4 => id,
         2 => any::<i64>().prop_map(|number| json!(number)),

@@ -8,8 +8,8 @@ use crate::{
     domain::{ConversationId, Role, UserId},
     view::MemberView,
 };
-use std::collections::HashMap;
 use deadpool_postgres::GenericClient;
+use std::collections::HashMap;
 use tokio_postgres::Row;
 use uuid::Uuid;
 

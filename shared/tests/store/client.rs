@@ -198,9 +198,8 @@ impl Local {
                 other => panic!("an event of no name: {other}"),
             }
         }
-        let mark = |mark: &Value| {
-            (UserId(id(&mark["user_id"])), (number(&mark["read_seq"]), number(&mark["delivered_seq"])))
-        };
+        let mark =
+            |mark: &Value| (UserId(id(&mark["user_id"])), (number(&mark["read_seq"]), number(&mark["delivered_seq"])));
         self.marks = list(&entry["marks"]).iter().map(mark).collect();
         closed
     }

@@ -57,7 +57,10 @@ async fn it_is_shown_as_its_reader_sees_it() {
     assert_eq!((me.role, me.read_seq, me.delivered_seq), (Role::Owner, 1, 2));
     assert_eq!(&*view.last_message.expect("the last").body, "two");
     let members = view.members.expect("the first ones");
-    assert_eq!(members.iter().map(|m| (m.user.id, m.role)).collect::<Vec<_>>(), [(ann, Role::Owner), (bob, Role::Member)]);
+    assert_eq!(
+        members.iter().map(|m| (m.user.id, m.role)).collect::<Vec<_>>(),
+        [(ann, Role::Owner), (bob, Role::Member)]
+    );
     assert_eq!(members[1].user.display_name, "bob");
     let stranger = world.user("eve").await;
     assert!(matches!(world.store().get_conversation(stranger, id).await, Err(StoreError::NotFound)));

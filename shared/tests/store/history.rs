@@ -91,7 +91,10 @@ async fn nobody_reads_before_his_time_and_strangers_nothing() {
     }
     assert!(matches!(store.get_message(ann, MessageId::new(), None).await, Err(StoreError::NotFound)));
     let elsewhere = world.group("coffee", &[ann]).await;
-    assert!(matches!(store.get_message(ann, new, Some(elsewhere)).await, Err(StoreError::NotFound)), "a pair must match");
+    assert!(
+        matches!(store.get_message(ann, new, Some(elsewhere)).await, Err(StoreError::NotFound)),
+        "a pair must match"
+    );
     world.remove(id, ann, bob).await;
     assert!(matches!(store.get_message(bob, new, None).await, Err(StoreError::NotFound)), "who has left sees nothing");
 }

@@ -41,7 +41,9 @@ async fn explain(world: &World, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Ve
 
 /// No table of messages, changes or members is read from end to end, and no more rows than `most` of `table`.
 fn by_index(reads: &[Read], table: &str, most: f64) {
-    for read in reads.iter().filter(|read| ["messages", "changes", "members", "conversations"].contains(&read.table.as_str())) {
+    for read in
+        reads.iter().filter(|read| ["messages", "changes", "members", "conversations"].contains(&read.table.as_str()))
+    {
         // A bitmap is made of an index too.
         assert!(read.how.starts_with("Index") || read.how.starts_with("Bitmap"), "{read:?} of {reads:#?}");
     }
@@ -114,7 +116,11 @@ async fn everything_that_is_read_often_is_found_by_an_index() {
     by_index(&reads, "messages", 10.0);
 
     // Every second message is her own: two hundred rows make a hundred.
-    by_index(&explain(&world, &sync::unread_sql(), &[&ann.0, &ids[..2].to_vec(), &zeros[..2].to_vec()]).await, "messages", 400.0);
+    by_index(
+        &explain(&world, &sync::unread_sql(), &[&ann.0, &ids[..2].to_vec(), &zeros[..2].to_vec()]).await,
+        "messages",
+        400.0,
+    );
     by_index(&explain(&world, &sync::unread_sql(), &[&ann.0, &busy_id, &vec![0_i64]]).await, "messages", 200.0);
 
     let time: Option<chrono::DateTime<chrono::Utc>> = None;

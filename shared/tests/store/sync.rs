@@ -23,7 +23,8 @@ async fn from(world: &World, user: UserId, urev: i64, positions: &[(Conversation
 }
 
 fn events(entry: &Value) -> Vec<(String, i64, i64)> {
-    let place = |change: &Value| (change["event"].as_str().unwrap().to_owned(), number(&change["seq"]), number(&change["rev"]));
+    let place =
+        |change: &Value| (change["event"].as_str().unwrap().to_owned(), number(&change["seq"]), number(&change["rev"]));
     list(&entry["changes"]).iter().map(place).collect()
 }
 
@@ -64,7 +65,8 @@ async fn what_came_after_a_position_comes_as_it_is_now() {
     let answer = from(&world, ann, 1, &[(id, 2, 0)]).await;
     let entry = &answer["conversations"][0];
     assert_eq!((number(&entry["seq"]), number(&entry["rev"]), &entry["more"]), (4, 4, &json!(false)));
-    let bodies: Vec<_> = list(&entry["messages"]).iter().map(|m| (number(&m["seq"]), m["body"].clone(), number(&m["rev"]))).collect();
+    let bodies: Vec<_> =
+        list(&entry["messages"]).iter().map(|m| (number(&m["seq"]), m["body"].clone(), number(&m["rev"]))).collect();
     assert_eq!(bodies, [(3, json!("3"), 0), (4, json!("four"), 2)]);
     let none = |rev| ("none".to_owned(), 4, rev);
     assert_eq!(
@@ -107,7 +109,9 @@ async fn members_are_told_as_they_are() {
     world.set_role(id, ann, bob, "admin").await;
     let answer = from(&world, ann, 1, &[(id, 0, 0)]).await;
     let changes = list(&answer["conversations"][0]["changes"]);
-    let added = |at: usize| list(&changes[at]["data"]["members"]).iter().map(|m| m["user"]["display_name"].clone()).collect::<Vec<_>>();
+    let added = |at: usize| {
+        list(&changes[at]["data"]["members"]).iter().map(|m| m["user"]["display_name"].clone()).collect::<Vec<_>>()
+    };
     assert_eq!((added(0), added(1)), (vec![json!("bob")], vec![]), "who is gone again is not shown as there");
     assert_eq!(changes[0]["data"]["member_count"], 2);
     assert_eq!((&changes[2]["event"], &changes[2]["data"]["user_id"]), (&json!("member.removed"), &json!(carl)));
@@ -186,7 +190,11 @@ async fn nobody_catches_up_on_what_was_before_his_time() {
     assert_eq!(list(&entry["messages"]).len(), 1);
     let names: Vec<_> = events(entry).into_iter().map(|(name, ..)| name).collect();
     assert_eq!(names, ["none", "member.added", "none", "none"]);
-    assert_eq!((number(&entry["seq"]), number(&entry["rev"])), (2, 4), "every place is there, so that there is no hole");
+    assert_eq!(
+        (number(&entry["seq"]), number(&entry["rev"])),
+        (2, 4),
+        "every place is there, so that there is no hole"
+    );
 }
 
 #[tokio::test]
@@ -197,7 +205,8 @@ async fn marks_that_rose_while_nothing_was_said_are_told_to_who_asks() {
     world.send(id, ann, "hi").await;
     world.mark(id, bob, 0, 1).await;
     let epoch = Some(world.store().get_epoch().await.unwrap());
-    let at = |marks| SyncRequest { epoch: epoch.clone(), urev: 1, positions: vec![(id, Known { seq: 1, rev: 0, marks })] };
+    let at =
+        |marks| SyncRequest { epoch: epoch.clone(), urev: 1, positions: vec![(id, Known { seq: 1, rev: 0, marks })] };
     assert_eq!(list(&ask(&world, ann, at(None)).await["conversations"]).len(), 0);
     assert_eq!(list(&ask(&world, ann, at(Some(1))).await["conversations"]).len(), 0, "as she knows it");
     world.mark(id, bob, 1, 1).await;
@@ -218,7 +227,10 @@ async fn in_a_large_conversation_everybody_hears_his_own_mark_only() {
     world.send(id, people[1], "hi").await;
     world.mark(id, people[0], 1, 1).await;
     let answer = from(&world, people[0], 1, &[(id, 0, 0)]).await;
-    assert_eq!(answer["conversations"][0]["marks"], json!([{ "user_id": people[0], "read_seq": 1, "delivered_seq": 1 }]));
+    assert_eq!(
+        answer["conversations"][0]["marks"],
+        json!([{ "user_id": people[0], "read_seq": 1, "delivered_seq": 1 }])
+    );
 }
 
 #[tokio::test]

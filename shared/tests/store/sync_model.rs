@@ -19,19 +19,49 @@ use std::collections::BTreeSet;
 /// Conversations, messages and people are named by number, modulo those there are.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Send { at: usize, by: usize, size: usize },
-    Edit { at: usize, which: usize },
-    Delete { at: usize, which: usize },
-    Rename { at: usize },
-    Role { at: usize, by: usize },
-    Mark { at: usize, by: usize, to: i64 },
+    Send {
+        at: usize,
+        by: usize,
+        size: usize,
+    },
+    Edit {
+        at: usize,
+        which: usize,
+    },
+    Delete {
+        at: usize,
+        which: usize,
+    },
+    Rename {
+        at: usize,
+    },
+    Role {
+        at: usize,
+        by: usize,
+    },
+    Mark {
+        at: usize,
+        by: usize,
+        to: i64,
+    },
     /// The client's own person comes or goes.
-    Join { at: usize, whole: bool },
-    Leave { at: usize },
+    Join {
+        at: usize,
+        whole: bool,
+    },
+    Leave {
+        at: usize,
+    },
     /// Somebody else does.
-    Other { at: usize },
-    Begin { with_me: bool },
-    Close { at: usize },
+    Other {
+        at: usize,
+    },
+    Begin {
+        with_me: bool,
+    },
+    Close {
+        at: usize,
+    },
     Forget,
     /// The client asks for one page.
     Page,
@@ -58,8 +88,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn limits() -> impl Strategy<Value = SyncLimits> {
-    (1500..6000_usize, 1..20_i64, 1..4_i64, 4..60_i64)
-        .prop_map(|(bytes, events, user_changes, behind)| SyncLimits { bytes, events, user_changes, behind })
+    (1500..6000_usize, 1..20_i64, 1..4_i64, 4..60_i64).prop_map(|(bytes, events, user_changes, behind)| SyncLimits {
+        bytes,
+        events,
+        user_changes,
+        behind,
+    })
 }
 
 struct Group {
@@ -105,8 +139,16 @@ impl<'a> Play<'a> {
             Forget => return self.world.forget_user_changes(self.me, self.client.urev + 1).await,
             _ => {}
         }
-        let (Send { at, .. } | Edit { at, .. } | Delete { at, .. } | Rename { at } | Role { at, .. } | Mark { at, .. }
-        | Join { at, .. } | Leave { at } | Other { at } | Close { at }) = step
+        let (Send { at, .. }
+        | Edit { at, .. }
+        | Delete { at, .. }
+        | Rename { at }
+        | Role { at, .. }
+        | Mark { at, .. }
+        | Join { at, .. }
+        | Leave { at }
+        | Other { at }
+        | Close { at }) = step
         else {
             return;
         };
@@ -140,7 +182,9 @@ impl<'a> Play<'a> {
                 group.renamed += 1;
                 world.rename(id, ann, &format!("title {}", group.renamed)).await;
             }
-            Step::Role { by, .. } => world.set_role(id, ann, [ann, bob, bob][by], ["owner", "member", "admin"][by]).await,
+            Step::Role { by, .. } => {
+                world.set_role(id, ann, [ann, bob, bob][by], ["owner", "member", "admin"][by]).await
+            }
             Step::Mark { by, to, .. } => {
                 let to = to.min(group.last_seq);
                 world.mark(id, [ann, bob, me][by], to / 2, to).await;
@@ -171,7 +215,9 @@ impl<'a> Play<'a> {
         let count = |name: &str| entries.iter().filter_map(|entry| entry[name].as_array().map(Vec::len)).sum::<usize>();
         let events = count("messages") + count("changes");
         let user_changes = list(&answer["user_changes"]).len();
-        assert!(events <= self.client.limits.events as usize && user_changes <= self.client.limits.user_changes as usize);
+        assert!(
+            events <= self.client.limits.events as usize && user_changes <= self.client.limits.user_changes as usize
+        );
         let size = answer.to_string().len();
         assert!(size <= self.client.limits.bytes || events + user_changes <= 1, "{size} bytes: {answer}");
         let named: BTreeSet<String> = entries.iter().map(|entry| entry["id"].to_string()).collect();
@@ -196,7 +242,8 @@ impl<'a> Play<'a> {
 
 #[test]
 fn whoever_catches_up_has_what_is_there() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let world = runtime.block_on(World::create());
     let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
     let history = (limits(), proptest::collection::vec(step(), 1..90));

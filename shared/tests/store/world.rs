@@ -60,8 +60,11 @@ impl World {
         .await;
         for (at, user) in people.iter().enumerate() {
             let role = if at == 0 { "owner" } else { "member" };
-            self.run("INSERT INTO members (conversation_id, user_id, role) VALUES ($1, $2, $3)", &[&id.0, &user.0, &role])
-                .await;
+            self.run(
+                "INSERT INTO members (conversation_id, user_id, role) VALUES ($1, $2, $3)",
+                &[&id.0, &user.0, &role],
+            )
+            .await;
             self.user_change(*user, "conversation.added", id).await;
         }
         id
@@ -82,7 +85,14 @@ impl World {
         self.send_kind(id, sender, "text", body, None).await
     }
 
-    pub async fn send_kind(&self, id: ConversationId, sender: UserId, kind: &str, body: &str, extra: Option<Value>) -> i64 {
+    pub async fn send_kind(
+        &self,
+        id: ConversationId,
+        sender: UserId,
+        kind: &str,
+        body: &str,
+        extra: Option<Value>,
+    ) -> i64 {
         let (message, digest) = (MessageId::new(), vec![0_u8; 16]);
         self.number(
             "WITH head AS (UPDATE conversations SET last_seq = last_seq + 1, changed_at = clock_timestamp()

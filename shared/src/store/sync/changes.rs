@@ -167,9 +167,8 @@ impl Present {
     /// Asks only for what one of the changes needs.
     async fn read(tx: &Transaction<'_>, logged: &[Logged]) -> Result<Self> {
         let mut present = Self::default();
-        let points = |logged: &&Logged| {
-            matches!(logged.name, Some(EventName::ConversationUpdated | EventName::MemberAdded))
-        };
+        let points =
+            |logged: &&Logged| matches!(logged.name, Some(EventName::ConversationUpdated | EventName::MemberAdded));
         let mut ids: Vec<Uuid> = logged.iter().filter(points).map(|logged| logged.conversation).collect();
         ids.dedup();
         if !ids.is_empty() {

@@ -68,11 +68,21 @@ impl Head {
 pub(super) enum Standing {
     /// Nothing is new.
     Same,
-    Moved { id: ConversationId, known: Known, head: Head },
+    Moved {
+        id: ConversationId,
+        known: Known,
+        head: Head,
+    },
     /// Too far behind, or ahead of the truth: begin anew from here.
-    Reset { id: ConversationId, seq: i64, rev: i64 },
+    Reset {
+        id: ConversationId,
+        seq: i64,
+        rev: i64,
+    },
     /// Not a member, or there is no such conversation (any more).
-    Left { id: ConversationId },
+    Left {
+        id: ConversationId,
+    },
 }
 
 impl Standing {
@@ -105,11 +115,7 @@ impl Heads {
     }
 }
 
-pub(super) async fn read(
-    tx: &Transaction<'_>,
-    user: UserId,
-    positions: &[(ConversationId, Known)],
-) -> Result<Heads> {
+pub(super) async fn read(tx: &Transaction<'_>, user: UserId, positions: &[(ConversationId, Known)]) -> Result<Heads> {
     let ids: Vec<Uuid> = positions.iter().map(|(id, _)| id.0).collect();
     let with_marks: Vec<bool> = positions.iter().map(|(_, known)| known.marks.is_some()).collect();
     let statement = tx.prepare_cached(&heads_sql()).await?;

@@ -21,7 +21,11 @@ const ENTRY_OVERHEAD: usize = 192;
 #[serde(untagged)]
 pub enum SyncAnswer {
     /// These positions are not of this database, or too old to be continued: begin anew, from this `urev`.
-    Reset { reset: bool, epoch: String, urev: i64 },
+    Reset {
+        reset: bool,
+        epoch: String,
+        urev: i64,
+    },
     Page(SyncPage),
 }
 
