@@ -7,7 +7,7 @@ use crate::process::{self, Memory, Sample, Watched};
 use crate::report::Table;
 use crate::report::progress::Progress;
 use crate::setup::World;
-use crate::setup::token::Mint;
+use crate::setup::token::{Mint, secret_in};
 use crate::socket::swarm::{Swarm, Tally};
 use crate::{Verdict, setup, socket};
 use anyhow::{Context, Result, bail};
@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=crate::SOCKETS_LIMIT as i64))]
     pub users: u32,
     /// Instead of that: a user of its own for each socket, by tokens made here with the server's JWT_SECRET, which is read
-    /// from this file. One user is registered as the pattern. The server checks tokens at hello without asking its
+    /// from this file (`secrets` in the data directory, a `.env`, or the bare secret). One user is registered as the pattern. The server checks tokens at hello without asking its
     /// database, so these users need not exist; they can hold sockets and nothing else
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, value_name = "PID,…", value_delimiter = ',')]
     pub pids: Vec<Watched>,
     /// Seconds without sockets, to know what the processes use anyway
-    #[arg(long, default_value_t = 5, value_name = "SECS", value_parser = clap::value_parser!(u64).range(0..=600))]
+    #[arg(long, default_value_t = 10, value_name = "SECS", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub baseline: u64,
     /// Seconds to hold the sockets (heartbeats come every 25 s)
     #[arg(long, default_value_t = 60, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -133,7 +133,7 @@ fn tokens(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Worl
     if let Some(path) = &options.secret_file {
         let secret = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         runtime.block_on(world.need_users(1, lifetime))?;
-        let mint = Mint::new(&world.tokens(1)[0], secret.trim_end().as_bytes())?;
+        let mint = Mint::new(&world.tokens(1)[0], secret_in(&secret).as_bytes())?;
         return Ok((0..options.sockets).map(|_| Arc::from(mint.token())).collect());
     }
     let users = options.users.min(options.sockets) as usize;

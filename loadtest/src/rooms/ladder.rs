@@ -1,4 +1,5 @@
-//! The ladder: raise the offered rate until it is not sustained, then halve the distance a few times.
+//! The ladder: raise the offered rate until it is not sustained, then halve the distance a few times. A rate counts as
+//! broken when it was not sustained twice in a row: a machine has its moments.
 
 use super::outcome::Outcome;
 use crate::report::Table;
@@ -71,7 +72,10 @@ pub fn climb(
             break;
         }
         let outcome = step(rate)?;
-        ladder.seen(rate, outcome.sustained());
+        let again = rungs.last().is_some_and(|last| last.offered_per_s == rate);
+        if outcome.sustained() || again {
+            ladder.seen(rate, outcome.sustained());
+        }
         rungs.push(outcome);
     }
     let held = rungs.iter().filter(|outcome| outcome.sustained());

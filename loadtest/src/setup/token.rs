@@ -15,6 +15,13 @@ use uuid::Uuid;
 /// Claims that differ per login.
 const OF_A_SESSION: [&str; 4] = ["sub", "sid", "session_id", "jti"];
 
+/// The secret in a file: what a line `JWT_SECRET=` says (as in `.env`, or the secrets of a data directory), or the whole
+/// file where there is none.
+pub fn secret_in(text: &str) -> &str {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("JWT_SECRET="));
+    line.unwrap_or(text).trim()
+}
+
 /// Makes tokens after the pattern of a real one.
 pub struct Mint {
     header: String,
@@ -59,6 +66,12 @@ mod tests {
         eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
         dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
     const KEY: &str = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+
+    #[test]
+    fn a_secret_is_a_line_or_the_file() {
+        assert_eq!(secret_in("# made\nJWT_SECRET=abc=\nX=y\n"), "abc=");
+        assert_eq!(secret_in("abc\n"), "abc");
+    }
 
     #[test]
     fn a_wrong_secret_is_found() {
