@@ -50,9 +50,11 @@ gone AS (DELETE FROM outbox WHERE id = ANY($12::uuid[]))
 SELECT ord, verdict, seq, last_rev, at, member_version FROM placed ORDER BY ord";
 
 /// Marks of people in conversations, each pair once. They only rise, never past the last message; reading is having.
+/// One that is not named is 0 here and raises nothing: `least` and `greatest` pass over NULL.
 const MARK: &str = "
 WITH x AS MATERIALIZED (
-    SELECT t.*, v.last_seq FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[]) AS t(ord, conv, usr, read, delivered)
+    SELECT ord, conv, usr, coalesce(read, 0) AS read, coalesce(delivered, 0) AS delivered, read IS NOT NULL AS reads, v.last_seq
+    FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[]) AS t(ord, conv, usr, read, delivered)
     LEFT JOIN conversations v ON v.id = t.conv),
 held AS MATERIALIZED (
     SELECT m.conversation_id, m.user_id, m.read_seq, m.delivered_seq, m.marked_unread FROM x
@@ -61,7 +63,7 @@ risen AS MATERIALIZED (
     SELECT x.ord, held.conversation_id, held.user_id, held.read_seq AS was_read, held.delivered_seq AS was_delivered, held.marked_unread,
         greatest(held.read_seq, least(x.read, x.last_seq)) AS read_seq,
         greatest(held.delivered_seq, least(x.read, x.last_seq), least(x.delivered, x.last_seq)) AS delivered_seq,
-        held.marked_unread AND x.read IS NULL AS unread_flag
+        held.marked_unread AND NOT x.reads AS unread_flag
     FROM x JOIN held ON held.conversation_id = x.conv AND held.user_id = x.usr),
 put AS (
     UPDATE members m SET read_seq = r.read_seq, delivered_seq = r.delivered_seq, marked_unread = r.unread_flag FROM risen r
