@@ -8,12 +8,14 @@ use super::{
 use crate::{Shared, apply, consume::Taken, handover::Committed};
 use shared::{
     command::Command,
+    domain::{ConversationId, UserId},
     reply::{Code, Outcome, Refusal},
     store::{
         StoreError,
         append::{Appended, Bookkeeping, Marked, NewMarks, NewMessage},
     },
 };
+use std::collections::HashMap;
 use uuid::Uuid;
 
 pub async fn store(shared: &Shared, connections: &mut Connections, taken: &[Taken]) -> Result<Vec<Committed>, StoreError> {
@@ -74,7 +76,7 @@ async fn together(
             digest: sending.digest,
         })
         .collect();
-    let marks: Vec<NewMarks> = round.marks.iter().filter_map(new_marks).collect();
+    let (marks, of_item) = merged(&round.marks);
     let handed_on = shared.handed_on.take();
     let mut tries = 0;
     loop {
@@ -83,7 +85,7 @@ async fn together(
         match connections.appender.append(&messages, &marks, book).await {
             // Another transaction stored one of these ids meanwhile: the same batch again finds a duplicate.
             Err(StoreError::Conflict(_)) if tries < 2 => tries += 1,
-            Ok(stored) => return Ok(stored),
+            Ok((stored, marked)) => return Ok((stored, of_item.iter().map(|at| marked[*at]).collect())),
             Err(error) => {
                 shared.handed_on.give_back(handed_on);
                 return Err(error);
@@ -92,9 +94,24 @@ async fn together(
     }
 }
 
-fn new_marks(item: &Item<'_>) -> Option<NewMarks> {
-    let Command::Mark { conversation_id, marks } = item.envelope.command else { return None };
-    Some(NewMarks { conversation: conversation_id, user: item.envelope.actor, read_seq: marks.read_seq, delivered_seq: marks.delivered_seq })
+/// The marks of a round, each person once per conversation as the statement wants them, and for each item which of them
+/// has its answer.
+fn merged(items: &[Item<'_>]) -> (Vec<NewMarks>, Vec<usize>) {
+    let (mut merged, mut places): (Vec<NewMarks>, HashMap<(ConversationId, UserId), usize>) = Default::default();
+    let mut of_item = Vec::with_capacity(items.len());
+    for item in items {
+        let Command::Mark { conversation_id, marks } = item.envelope.command else { continue };
+        let user = item.envelope.actor;
+        let place = *places.entry((conversation_id, user)).or_insert(merged.len());
+        if place == merged.len() {
+            merged.push(NewMarks { conversation: conversation_id, user, read_seq: None, delivered_seq: None });
+        }
+        let mark = &mut merged[place];
+        mark.read_seq = mark.read_seq.max(marks.read_seq);
+        mark.delivered_seq = mark.delivered_seq.max(marks.delivered_seq);
+        of_item.push(place);
+    }
+    (merged, of_item)
 }
 
 /// Each command in a transaction of its own; the guilty ones are refused, their neighbours stored.
