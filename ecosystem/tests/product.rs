@@ -9,5 +9,13 @@ mod world;
 mod chat;
 #[path = "product/talk/conversations.rs"]
 mod conversations;
+#[path = "product/talk/marks.rs"]
+mod marks;
+#[path = "product/talk/members.rs"]
+mod members;
 #[path = "product/talk/messages.rs"]
 mod messages;
+#[path = "product/talk/roles.rs"]
+mod roles;
+#[path = "product/trouble/copies.rs"]
+mod copies;

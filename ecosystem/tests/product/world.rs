@@ -5,6 +5,8 @@
 mod edge;
 #[path = "world/http.rs"]
 mod http;
+#[path = "world/publisher.rs"]
+pub mod publisher;
 #[path = "world/socket.rs"]
 mod socket;
 #[path = "world/view.rs"]
@@ -103,7 +105,8 @@ impl World {
     pub async fn person(&self, name: &str) -> Person {
         let (user, session) = (UserId::new(), SessionId::new());
         let key = format!("{name}-{}", user.0.simple());
-        let sql = "WITH u AS (INSERT INTO users (id, username, username_key, email, email_key, password_hash, display_name)
+        let sql =
+            "WITH u AS (INSERT INTO users (id, username, username_key, email, email_key, password_hash, display_name)
                        VALUES ($1, $2, $2, $2, $2, 'none', $3) RETURNING id)
                    INSERT INTO sessions (id, user_id) SELECT $4, id FROM u";
         // The foreign key is checked at the end of the statement.

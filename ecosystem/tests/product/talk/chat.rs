@@ -87,7 +87,10 @@ async fn the_same_message_again_is_the_same_message() {
     let (mut here, mut there) = (world.gateways[0].connect(&ann).await, world.gateways[1].connect(&ann).await);
     let (first, others) = (fresh(), fresh());
     // At once, twice: one of them created it, both get it.
-    let twice = [here.begin("message.send", text(&direct, &first, "hi")).await, here.begin("message.send", text(&direct, &first, "hi")).await];
+    let twice = [
+        here.begin("message.send", text(&direct, &first, "hi")).await,
+        here.begin("message.send", text(&direct, &first, "hi")).await,
+    ];
     let told = [here.answer(twice[0]).await.unwrap(), here.answer(twice[1]).await.unwrap()];
     assert_eq!(told[0], told[1]);
     // On the other gateway, over REST, and after others have come.

@@ -10,15 +10,16 @@ async fn two_who_ask_at_the_same_moment_get_one_direct_conversation() {
         let [ann, ben] = world.people(["Ann", "Ben"]).await;
         let (mut here, mut there) = (world.gateways[0].connect(&ann).await, world.gateways[1].connect(&ben).await);
         let ask = |with: &str| json!({ "kind": "direct", "member_ids": [with] });
-        let (left, right) = tokio::join!(
-            here.ask("conversation.create", ask(&ben.id)),
-            there.ask("conversation.create", ask(&ann.id))
-        );
+        let (left, right) =
+            tokio::join!(here.ask("conversation.create", ask(&ben.id)), there.ask("conversation.create", ask(&ann.id)));
         let (left, right) = (left.unwrap(), right.unwrap());
         assert_eq!(left["conversation"]["id"], right["conversation"]["id"]);
         for socket in [&mut here, &mut there] {
             let event = socket.expect("conversation.created").await;
-            assert_eq!((&event["urev"], &event["data"]["conversation"]["id"]), (&json!(1), &left["conversation"]["id"]));
+            assert_eq!(
+                (&event["urev"], &event["data"]["conversation"]["id"]),
+                (&json!(1), &left["conversation"]["id"])
+            );
             assert!(!socket.names().contains(&"conversation.created"), "told once");
         }
         let again = world.gateways[1].rest(&ann, "conversation.create", ask(&ben.id)).await.expect(200);
@@ -53,7 +54,10 @@ async fn a_group_is_begun_renamed_and_closed() {
     assert_eq!(there.expect_in(group, "conversation.deleted").await["rev"], 2);
     assert_eq!(there.refused("message.send", json!({ "conversation_id": group, "body": "?" })).await, "closed");
     assert_eq!(here.refused("member.add", json!({ "conversation_id": group, "user_ids": [ben.id] })).await, "closed");
-    assert_eq!(there.ok("message.list", json!({ "conversation_id": group })).await["items"][0]["body"], "the last word");
+    assert_eq!(
+        there.ok("message.list", json!({ "conversation_id": group })).await["items"][0]["body"],
+        "the last word"
+    );
     assert_eq!(there.ok("conversation.list", json!({})).await["items"], json!([]));
 }
 

@@ -41,7 +41,8 @@ async fn a_message_is_edited_and_deleted_for_everyone() {
     assert_eq!(here.ok("message.delete", theirs.clone()).await["message"], deleted, "again changes nothing");
     assert_eq!(here.refused("message.edit", with(theirs, "body", "back")).await, "closed");
     // Its texts survive nowhere: not as it is, not as it was, not in the log, not in an answer kept for a late copy.
-    let kept = "SELECT (SELECT count(*) FROM edits) + (SELECT count(*) FROM messages WHERE body <> '' OR digest IS NOT NULL)
+    let kept =
+        "SELECT (SELECT count(*) FROM edits) + (SELECT count(*) FROM messages WHERE body <> '' OR digest IS NOT NULL)
         + (SELECT count(*) FROM changes WHERE data::text LIKE '%hel%o%')
         + (SELECT count(*) FROM executed WHERE reply::text LIKE '%hel%o%')";
     assert_eq!(world.number(kept, &[]).await, 0);
@@ -53,7 +54,8 @@ async fn over_rest_a_message_is_edited_deleted_and_read() {
     let [ann, ben, eve] = world.people(["Ann", "Ben", "Eve"]).await;
     let direct = world.direct(&ann, &ben).await;
     let gateway = &world.gateways[0];
-    let sent = gateway.rest(&ann, "message.send", json!({ "conversation_id": direct, "body": "helo" })).await.expect(201);
+    let sent =
+        gateway.rest(&ann, "message.send", json!({ "conversation_id": direct, "body": "helo" })).await.expect(201);
     let edit = with(json!({ "message_id": sent["id"] }), "body", "hello");
     let edited = gateway.rest(&ann, "message.edit", edit.clone()).await.expect(200);
     assert_eq!(edited["body"], "hello");
@@ -81,7 +83,11 @@ async fn a_message_answers_another_of_its_conversation() {
         assert_eq!(socket.refused("message.send", answer(&wrong)).await, "invalid");
     }
     socket.ok("message.delete", about(&direct, &first)).await;
-    assert_eq!(socket.refused("message.send", answer(&first["id"])).await, "invalid", "what is deleted is not answered");
+    assert_eq!(
+        socket.refused("message.send", answer(&first["id"])).await,
+        "invalid",
+        "what is deleted is not answered"
+    );
 }
 
 #[tokio::test]

@@ -38,7 +38,13 @@ impl Answer {
 }
 
 /// `head` are whole header lines.
-pub async fn request(address: SocketAddr, method: &str, path: &str, head: &[String], body: &str) -> std::io::Result<Answer> {
+pub async fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    head: &[String],
+    body: &str,
+) -> std::io::Result<Answer> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     if !body.is_empty() {
         request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
@@ -66,7 +72,8 @@ fn parse(answer: &[u8]) -> std::io::Result<Answer> {
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return Err(std::io::ErrorKind::UnexpectedEof.into()) };
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
-    let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let headers =
+        lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned()));
     Ok(Answer { status: status.expect("a status"), headers: headers.collect(), text: body.to_owned() })
 }
 
@@ -83,7 +90,8 @@ pub fn rest_of(cmd: &str, data: &Value) -> (&'static str, String, Option<Value>)
     let message = || format!("/v1/messages/{}", text("message_id"));
     let query = |names: &[&str]| {
         let given = names.iter().filter(|name| !data[**name].is_null());
-        let pairs: Vec<String> = given.map(|name| format!("{name}={}", data[*name].to_string().trim_matches('"'))).collect();
+        let pairs: Vec<String> =
+            given.map(|name| format!("{name}={}", data[*name].to_string().trim_matches('"'))).collect();
         if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
     };
     match cmd {
@@ -94,7 +102,9 @@ pub fn rest_of(cmd: &str, data: &Value) -> (&'static str, String, Option<Value>)
         "conversation.delete" => ("DELETE", conversation(), None),
         "conversation.leave" => ("POST", format!("{}/leave", conversation()), None),
         "conversation.read" => ("PUT", format!("{}/read", conversation()), rest_without(&["conversation_id"])),
-        "conversation.delivered" => ("PUT", format!("{}/delivered", conversation()), rest_without(&["conversation_id"])),
+        "conversation.delivered" => {
+            ("PUT", format!("{}/delivered", conversation()), rest_without(&["conversation_id"]))
+        }
         "member.list" => ("GET", format!("{}/members{}", conversation(), query(&["cursor", "limit"])), None),
         "member.add" => ("POST", format!("{}/members", conversation()), rest_without(&["conversation_id"])),
         "member.remove" => ("DELETE", member(), None),

@@ -42,7 +42,8 @@ pub struct Handshake {
 impl Socket {
     /// Opened, with nothing said yet; or the answer that was no 101.
     pub async fn open(address: SocketAddr, handshake: Handshake) -> Result<Self, Answer> {
-        let mut request = format!("ws://{address}/v1/ws{}", handshake.query).into_client_request().expect("a valid URL");
+        let mut request =
+            format!("ws://{address}/v1/ws{}", handshake.query).into_client_request().expect("a valid URL");
         for (name, value) in &handshake.headers {
             request.headers_mut().insert(*name, HeaderValue::from_str(value).expect("a header"));
         }
@@ -131,7 +132,12 @@ impl Socket {
                 return self.waiting.remove(at).expect("it was just seen");
             }
             looked = self.waiting.len();
-            assert!(self.receive().await, "closed ({:?}) while waiting for {what}; there was {:?}", self.closed, self.waiting);
+            assert!(
+                self.receive().await,
+                "closed ({:?}) while waiting for {what}; there was {:?}",
+                self.closed,
+                self.waiting
+            );
         }
     }
 
