@@ -55,7 +55,7 @@ impl Watched {
     pub fn cpu(&self) -> Result<Duration> {
         let all = if self.with_children { family(self.pid)? } else { vec![Stat::read(self.pid)?] };
         let ticks: u64 = all.iter().map(|stat| stat.own + if self.with_children { stat.waited_for } else { 0 }).sum();
-        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+        Ok(duration(ticks))
     }
 
     pub fn sample(&self) -> Result<Sample> {
@@ -81,6 +81,38 @@ impl Memory {
 /// Processor time of each watched process; an error names the one that is gone.
 pub fn cpu_of(watched: &[Watched]) -> Result<Vec<Duration>> {
     watched.iter().map(Watched::cpu).collect()
+}
+
+/// Processor time of the whole machine since it started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Machine {
+    /// Of everything, the kernel and interrupts included.
+    pub busy: Duration,
+    /// Taken away by the hypervisor.
+    pub stolen: Duration,
+}
+
+impl Machine {
+    pub fn read() -> Result<Self> {
+        let text = fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
+        Self::parse(&text).context("/proc/stat is not as proc(5) says")
+    }
+
+    /// The first line: user, nice, system, idle, iowait, irq, softirq, steal.
+    fn parse(text: &str) -> Option<Self> {
+        let fields = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+        let ticks: Vec<u64> = fields.map_while(|field| field.parse().ok()).collect();
+        let [user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = ticks[..] else { return None };
+        Some(Self { busy: duration(user + nice + system + irq + softirq), stolen: duration(stolen) })
+    }
+
+    pub fn since(&self, before: &Self) -> Self {
+        Self { busy: self.busy.saturating_sub(before.busy), stolen: self.stolen.saturating_sub(before.stolen) }
+    }
+}
+
+fn duration(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// The kernel's own memory for objects (`Slab` of /proc/meminfo): sockets are most of what a run adds to it.
@@ -182,6 +214,13 @@ mod tests {
         let text = "0-1 ---p 0 00:00 0 [rollup]\nRss:  12 kB\nPss: 10 kB\nPrivate_Clean: 1 kB\nPrivate_Dirty: 2 kB\nAnonymous: 3 kB\n";
         let memory = parse_rollup(text);
         assert_eq!((memory.rss, memory.pss, memory.private, memory.anonymous), (12288, 10240, 3072, 3072));
+    }
+
+    #[test]
+    fn the_machine_is_read() {
+        let machine = Machine::parse("cpu  100 100 100 900 900 0 0 50 0 0\ncpu0 1\n").unwrap();
+        assert_eq!(machine.busy / 3, machine.stolen * 2);
+        assert!(Machine::read().unwrap().busy > Duration::ZERO);
     }
 
     #[test]

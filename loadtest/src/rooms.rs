@@ -65,7 +65,8 @@ pub struct Options {
     /// Bytes of a message's body
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(64..=16_384))]
     pub body_bytes: u32,
-    /// Processes whose time is counted: PID, NAME=PID, or NAME=PID+ with all its descendants
+    /// Processes whose time is counted: PID, NAME=PID, or NAME=PID+ with all its descendants; they should not overlap, for
+    /// their sum is given as well
     #[arg(long, alias = "pids", value_name = "NAME=PID,…", value_delimiter = ',')]
     pub cpu_of: Vec<Watched>,
     #[command(flatten)]

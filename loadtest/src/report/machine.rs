@@ -12,6 +12,8 @@ pub struct Machine {
     pub kernel: String,
     pub cores: usize,
     pub processor: String,
+    /// Of TCP: some (bbr) pace what they send, loopback too.
+    pub congestion_control: String,
     /// The commit of the working directory's repository, `-dirty` where files differ from it; empty outside of one.
     pub commit: String,
     pub version: &'static str,
@@ -24,14 +26,19 @@ impl Machine {
         Self {
             command_line: std::env::args().collect(),
             date: clock::text(clock::now()),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            kernel: setting("kernel/osrelease"),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             processor: processor(),
+            congestion_control: setting("net/ipv4/tcp_congestion_control"),
             commit: commit(),
             version: env!("CARGO_PKG_VERSION"),
             optimised: !cfg!(debug_assertions),
         }
     }
+}
+
+fn setting(name: &str) -> String {
+    fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default().trim().to_owned()
 }
 
 fn processor() -> String {

@@ -85,12 +85,23 @@ pub fn climb(
 
 impl Climbed {
     pub fn tell(&self, table: &mut Table) {
-        table.columns(&["offered/s", "stored/s", "ack p50", "ack p99", "deliv p50", "deliv p99", "lag p99", ""]);
+        table.columns(&[
+            "offered/s",
+            "stored/s",
+            "ack p50",
+            "ack p99",
+            "deliv p50",
+            "deliv p99",
+            "lag p99",
+            "others",
+            "",
+        ]);
         for rung in &self.rungs {
             let figures =
                 [rung.ack.p50_ms, rung.ack.p99_ms, rung.delivery.p50_ms, rung.delivery.p99_ms, rung.send_lag.p99_ms];
             let mut cells = vec![format!("{:.0}", rung.offered_per_s), format!("{:.0}", rung.stored_per_s)];
             cells.extend(figures.iter().map(|ms| format!("{ms:.2}")));
+            cells.push(format!("{:.2} cores", rung.other_cores));
             let verdict = if rung.sustained() { "held".to_owned() } else { rung.failures.join(", ") };
             cells.push(if rung.valid { verdict } else { format!("{verdict} (generator late)") });
             table.columns(&cells);

@@ -2,6 +2,7 @@
 
 use super::audit::Findings;
 use super::ledger::Ledger;
+use crate::process::Machine;
 use crate::report::Table;
 use crate::report::latency::Latency;
 use crate::socket::swarm::Tally;
@@ -19,6 +20,7 @@ const BUSY_LIMIT: f64 = 0.9;
 pub struct Window {
     pub length: Duration,
     pub cpu: Vec<(String, Duration)>,
+    pub machine: Machine,
     /// Unanswered when the offering ended.
     pub backlog: u64,
     /// The offering was cut short.
@@ -63,6 +65,10 @@ pub struct Outcome {
     pub cpu: Vec<Cpu>,
     /// The generator's own share of a core.
     pub generator_cores: f64,
+    /// Cores used by whatever is not watched (the server, if none of its processes is), and taken by the hypervisor:
+    /// figures from a machine that is not quiet are not worth much.
+    pub other_cores: f64,
+    pub stolen_cores: f64,
     /// The generator kept its own plan.
     pub valid: bool,
     /// Why the rate does not count as sustained; empty if it does.
@@ -76,6 +82,8 @@ impl Outcome {
         let mut cpu: Vec<Cpu> =
             window.cpu.iter().map(|(name, used)| cpu_line(name, *used, seconds, thousands)).collect();
         let generator_cores = cpu.last().map_or(0.0, |own| own.cores);
+        let watched_cores: f64 = cpu.iter().map(|line| line.cores).sum();
+        let machine_cores = window.machine.busy.as_secs_f64() / seconds;
         if cpu.len() > 2 {
             let others: Duration = window.cpu[..cpu.len() - 1].iter().map(|(_, used)| *used).sum();
             cpu.insert(cpu.len() - 1, cpu_line("all but loadtest", others, seconds, thousands));
@@ -106,6 +114,8 @@ impl Outcome {
             bytes_per_frame: tally.bytes as f64 / tally.frames.max(1) as f64,
             cpu,
             generator_cores,
+            other_cores: (machine_cores - watched_cores).max(0.0),
+            stolen_cores: window.machine.stolen.as_secs_f64() / seconds,
             valid: send_lag.p99_ms <= LAG_LIMIT_MS && generator_cores <= BUSY_LIMIT,
             failures: Vec::new(),
         };
@@ -160,6 +170,8 @@ impl Outcome {
             let figures = format!("{:.2} cores, {:.4} s per 1,000 messages", cpu.cores, cpu.seconds_per_1000);
             table.row(&format!("processor time, {}", cpu.name), figures);
         }
+        let others = format!("{:.2}, {:.2} cores", self.other_cores, self.stolen_cores);
+        table.row("everything else on the machine, stolen", others);
         let found = &self.findings;
         let counts = format!("{}, {}, {}", found.lost, found.doubled, found.order_breaks);
         table.row("lost, doubled, out of order", counts);

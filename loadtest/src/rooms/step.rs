@@ -6,7 +6,7 @@ use super::ledger::Ledger;
 use super::outcome::{Outcome, Window};
 use super::plan::{Plan, Seats};
 use super::scan::{Body, Scanner};
-use crate::process::{self, Watched};
+use crate::process::{self, Machine, Watched};
 use crate::report::progress::Progress;
 use crate::socket::swarm::{Swarm, Tally};
 use anyhow::Result;
@@ -133,7 +133,7 @@ impl Stage {
 /// Reads the watched processes' time at both ends of the measured part.
 struct Meter {
     watched: Vec<Watched>,
-    start: Option<(Instant, Vec<Duration>)>,
+    start: Option<(Instant, Vec<Duration>, Machine)>,
 }
 
 impl Meter {
@@ -144,15 +144,17 @@ impl Meter {
     }
 
     fn begin(&mut self, now: Instant) -> Result<()> {
-        self.start = Some((now, process::cpu_of(&self.watched)?));
+        self.start = Some((now, process::cpu_of(&self.watched)?, Machine::read()?));
         Ok(())
     }
 
     fn end(self, now: Instant, backlog: u64, overloaded: bool) -> Result<Window> {
         let ended = process::cpu_of(&self.watched)?;
-        let (began, cpu_before) = self.start.unwrap_or_else(|| (now, ended.clone()));
+        let machine = Machine::read()?;
+        let (began, cpu_before, machine_before) = self.start.unwrap_or_else(|| (now, ended.clone(), machine));
         let used = ended.iter().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
         let cpu = self.watched.into_iter().map(|watched| watched.name).zip(used).collect();
-        Ok(Window { length: now.saturating_duration_since(began), cpu, backlog, overloaded })
+        let machine = machine.since(&machine_before);
+        Ok(Window { length: now.saturating_duration_since(began), cpu, machine, backlog, overloaded })
     }
 }
