@@ -2,7 +2,6 @@
 //! get, and that catching up ends where reading anew would.
 #![allow(clippy::unwrap_used)] // All of this file is a test; clippy knows only the functions marked as one.
 
-
 #[path = "store/client.rs"]
 mod client;
 #[path = "store/conversations.rs"]

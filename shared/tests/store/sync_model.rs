@@ -245,7 +245,7 @@ fn whoever_catches_up_has_what_is_there() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let world = runtime.block_on(World::create());
-    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
     let history = (limits(), proptest::collection::vec(step(), 1..90));
     let outcome = runner.run(&history, |(limits, steps)| {
         let played = std::panic::AssertUnwindSafe(|| {
