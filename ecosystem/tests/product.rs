@@ -17,5 +17,7 @@ mod members;
 mod messages;
 #[path = "product/talk/roles.rs"]
 mod roles;
+#[path = "product/talk/sync.rs"]
+mod sync;
 #[path = "product/trouble/copies.rs"]
 mod copies;
