@@ -27,11 +27,11 @@ pub(super) struct Hello<'a> {
 impl Edge {
     pub(super) fn hello(&mut self, cx: &mut Cx<'_>, session: &mut Session, re: Option<u64>, hello: Hello<'_>) {
         if session.stage != Stage::New {
-            return match session.caller {
-                // The handshake said who it is: hello only asks what it would have been told.
-                Some(caller) if hello.token.is_none() && hello.events.is_none() && session.stage == Stage::Live => {
-                    self.answer_hello(cx, session, caller, re);
-                }
+            let only_asks = hello.token.is_none() && hello.events.is_none();
+            return match (session.caller, session.stage) {
+                // The handshake said who it is: hello only asks what it would have been told, perhaps before it is.
+                (Some(caller), Stage::Live) if only_asks => self.answer_hello(cx, session, caller, re),
+                (Some(_), Stage::Joining { re: None }) if only_asks => session.stage = Stage::Joining { re },
                 _ => self.refuse(cx, re, Refusal::new(Code::Invalid, "hello was said already")),
             };
         }
