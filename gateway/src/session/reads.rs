@@ -59,10 +59,7 @@ impl Edge {
             }
             "presence.watch" => {
                 let people: People = json::parse(data.as_bytes())?;
-                let held = session.watched.as_ref().map_or(0, |watched| watched.len());
-                if held + people.user_ids.len() > PRESENCE_WATCH_MAX {
-                    return Err(Refusal::field("user_ids", "would make more than 200 people watched"));
-                }
+                together(session, &people.user_ids)?;
                 self.begin(cx, session);
                 self.may_watch(cx.id(), caller, re, people.user_ids);
             }
@@ -107,10 +104,14 @@ impl Edge {
 
     /// Registered here, on the session's own thread: when it closes, everything it watches is known.
     pub(super) fn watch(&self, cx: &mut Cx<'_>, session: &mut Session, re: u64, users: Vec<UserId>) {
-        let watched = session.watched.get_or_insert_default();
-        watched.extend(&users);
-        watched.sort_unstable();
-        watched.dedup();
+        // Again: others may have been asked for meanwhile.
+        match together(session, &users) {
+            Ok(watched) => session.watched = Some(Box::new(watched)),
+            Err(refusal) => {
+                self.refuse(cx, Some(re), refusal);
+                return self.end(cx, session);
+            }
+        }
         let (app, conn) = (self.app.clone(), cx.id());
         let new = app.hub.watch(conn, &users);
         self.tokio.spawn(async move {
@@ -120,5 +121,16 @@ impl Edge {
             };
             app.hub.note(conn, Note::Answer { re, outcome });
         });
+    }
+}
+
+/// Everybody it watches with these.
+fn together(session: &Session, users: &[UserId]) -> Result<Vec<UserId>, Refusal> {
+    let mut watched: Vec<UserId> = session.watched.iter().flat_map(|watched| watched.iter()).chain(users).copied().collect();
+    watched.sort_unstable();
+    watched.dedup();
+    match watched.len() {
+        0..=PRESENCE_WATCH_MAX => Ok(watched),
+        _ => Err(Refusal::field("user_ids", "would make more than 200 people watched")),
     }
 }
