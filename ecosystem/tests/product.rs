@@ -5,6 +5,13 @@
 #[path = "product/world.rs"]
 mod world;
 
+#[path = "product/edge/presence.rs"]
+mod presence;
+#[path = "product/edge/protocol.rs"]
+mod protocol;
+#[path = "product/edge/sessions.rs"]
+mod sessions;
+
 #[path = "product/talk/chat.rs"]
 mod chat;
 #[path = "product/talk/conversations.rs"]
@@ -15,9 +22,12 @@ mod marks;
 mod members;
 #[path = "product/talk/messages.rs"]
 mod messages;
+#[path = "product/talk/rest.rs"]
+mod rest;
 #[path = "product/talk/roles.rs"]
 mod roles;
 #[path = "product/talk/sync.rs"]
 mod sync;
+
 #[path = "product/trouble/copies.rs"]
 mod copies;

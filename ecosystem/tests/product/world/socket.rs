@@ -83,6 +83,18 @@ impl Socket {
         self.next
     }
 
+    /// Asks several things in one write, so that all are there before the first is answered.
+    pub async fn begin_together(&mut self, asked: Vec<(&str, Value)>) -> Vec<u64> {
+        let first = self.next + 1;
+        for (cmd, data) in asked {
+            self.next += 1;
+            let text = json!({ "id": self.next, "cmd": cmd, "data": data }).to_string();
+            self.stream.feed(Message::text(text)).await.expect("a socket that lives");
+        }
+        timeout(PATIENCE, self.stream.flush()).await.expect("room to send").expect("a socket that lives");
+        (first..=self.next).collect()
+    }
+
     pub async fn answer(&mut self, re: u64) -> Result<Value, Refused> {
         let mut frame = self.take(&format!("the answer to {re}"), |frame| frame["re"] == re).await;
         match frame["error"].take() {

@@ -1,0 +1,120 @@
+//! Who types, and who is here: told to those it concerns, kept by nobody.
+
+use crate::world::{Person, Socket, World, fresh};
+use serde_json::{Value, json};
+
+async fn state(socket: &mut Socket, person: &Person) -> bool {
+    let answer = socket.ok("presence.watch", json!({ "user_ids": [person.id] })).await;
+    assert_eq!(answer["presence"][0]["user_id"], person.id);
+    answer["presence"][0]["online"].as_bool().unwrap()
+}
+
+fn typing(conversation: &str, typing: bool) -> Value {
+    json!({ "conversation_id": conversation, "typing": typing })
+}
+
+#[tokio::test]
+async fn the_others_see_who_types() {
+    let world = World::start().await;
+    let [ann, ben, eve] = world.people(["Ann", "Ben", "Eve"]).await;
+    let direct = world.direct(&ann, &ben).await;
+    let (here, there) = (&world.gateways[0], &world.gateways[1]);
+    let (mut writer, mut phone) = (here.connect(&ann).await, there.connect(&world.another_login(&ann).await).await);
+    let (mut reader, mut stranger) = (there.connect(&ben).await, there.connect(&eve).await);
+    writer.ok("typing", typing(&direct, true)).await;
+    let event = reader.expect("typing").await;
+    assert_eq!(event["conversation_id"], direct.as_str());
+    assert_eq!(event["data"], json!({ "user_id": ann.id, "typing": true, "expires_ms": 6000 }));
+    // The same word at once is not passed on, another one is.
+    for is in [true, true, false] {
+        writer.ok("typing", typing(&direct, is)).await;
+    }
+    assert_eq!(reader.expect("typing").await["data"]["typing"], false);
+    assert_eq!(stranger.refused("typing", typing(&direct, true)).await, "not_found");
+    writer.say(&direct, "hi").await;
+    reader.expect("message.created").await;
+    assert_eq!(reader.names(), Vec::<&str>::new());
+    phone.expect("message.created").await;
+    assert_eq!(phone.names(), Vec::<&str>::new(), "one's own typing is no news");
+    let with_eve = world.direct(&ann, &eve).await;
+    writer.say(&with_eve, "hi").await;
+    stranger.expect_in(&with_eve, "message.created").await;
+    assert_eq!(stranger.names(), ["conversation.created"]);
+}
+
+#[tokio::test]
+async fn a_person_is_here_until_the_last_device_has_left_for_a_while() {
+    let world = World::with(2, &[("PRESENCE_GRACE_SECONDS", "2")], Default::default()).await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    world.direct(&ann, &ben).await;
+    let mut watcher = world.gateways[0].connect(&ann).await;
+    assert!(!state(&mut watcher, &ben).await);
+    let first = world.gateways[0].connect(&ben).await;
+    let event = watcher.expect("presence").await;
+    assert_eq!((&event["data"]["user_id"], &event["data"]["online"]), (&json!(ben.id), &json!(true)));
+    let second = world.gateways[1].connect(&ben).await;
+    drop(first);
+    // Away and back within the grace, on the other gateway.
+    drop(second);
+    let third = world.gateways[1].connect(&ben).await;
+    assert!(state(&mut watcher, &ben).await);
+    drop(third);
+    let event = watcher.expect("presence").await;
+    assert_eq!((&event["data"]["user_id"], &event["data"]["online"]), (&json!(ben.id), &json!(false)), "told once");
+    assert!(event["data"]["last_seen"].is_string());
+    assert!(!state(&mut watcher, &ben).await);
+
+    // Who does not want to hear it any more does not.
+    watcher.ok("presence.unwatch", json!({ "user_ids": [ben.id] })).await;
+    let mut back = world.gateways[1].connect(&ben).await;
+    let direct = world.direct(&ann, &ben).await;
+    back.say(&direct, "back").await;
+    watcher.expect("message.created").await;
+    assert_eq!(watcher.names(), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn only_who_shares_a_conversation_may_watch() {
+    let world = World::start().await;
+    let [ann, ben, eve] = world.people(["Ann", "Ben", "Eve"]).await;
+    let direct = world.direct(&ann, &ben).await;
+    let mut stranger = world.gateways[0].connect(&eve).await;
+    let asked = json!({ "user_ids": [ann.id, ben.id, fresh(), eve.id] });
+    let answer = stranger.ok("presence.watch", asked).await;
+    assert_eq!(answer["presence"].as_array().unwrap().len(), 1, "herself alone: {answer}");
+    let mut here = world.gateways[1].connect(&ann).await;
+    here.say(&direct, "hi").await;
+    let with_eve = world.direct(&ann, &eve).await;
+    here.say(&with_eve, "now we have met").await;
+    stranger.expect("message.created").await;
+    assert!(!stranger.names().contains(&"presence"));
+    assert!(state(&mut stranger, &ann).await, "now she may");
+}
+
+/// Two hundred at most, however they are asked for.
+#[tokio::test]
+async fn a_session_watches_at_most_200_people() {
+    let world = World::set(&[]).await;
+    let ann = world.person("Ann").await;
+    let others = futures_util::future::join_all((0..201).map(|_| world.person("known"))).await;
+    let ids: Vec<uuid::Uuid> = others.iter().map(|person| person.user().0).collect();
+    let group = world.group(&ann, &[]).await;
+    let join = "INSERT INTO members (conversation_id, user_id) SELECT $1, unnest($2::uuid[])";
+    world.run(join, &[&crate::world::id(&group), &ids]).await;
+    let mut socket = world.gateways[0].connect(&ann).await;
+    let watch = |from: usize, to: usize| json!({ "user_ids": ids[from..to] });
+    assert_eq!(socket.refused("presence.watch", watch(0, 201)).await, "invalid");
+    // Asked for before the first answer came: still no more than two hundred.
+    let asked = socket.begin_together(vec![("presence.watch", watch(0, 150)), ("presence.watch", watch(50, 201))]).await;
+    let answers = [socket.answer(asked[0]).await, socket.answer(asked[1]).await];
+    let refused = answers.iter().filter(|answer| answer.is_err()).count();
+    assert_eq!(refused, 1, "one of them");
+    socket.ok("presence.unwatch", watch(0, 201)).await;
+    socket.ok("presence.watch", watch(0, 150)).await;
+    // Those it watches already count once.
+    let known = socket.ok("presence.watch", watch(50, 200)).await;
+    assert_eq!(known["presence"].as_array().unwrap().len(), 150);
+    assert_eq!(socket.refused("presence.watch", watch(200, 201)).await, "invalid");
+    socket.ok("presence.unwatch", watch(0, 1)).await;
+    socket.ok("presence.watch", watch(200, 201)).await;
+}
