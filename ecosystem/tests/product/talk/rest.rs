@@ -23,7 +23,10 @@ async fn a_key_makes_two_requests_one_command() {
 
     let (key, path) = (format!("\"{}\"", fresh()), format!("/v1/conversations/{group}"));
     let renamed = keyed(&world.gateways[0], &ann, &key, &path, json!({ "title": "One" })).await.expect(200);
-    world.gateways[0].rest(&ann, "conversation.update", json!({ "conversation_id": group, "title": "Two" })).await.expect(200);
+    world.gateways[0]
+        .rest(&ann, "conversation.update", json!({ "conversation_id": group, "title": "Two" }))
+        .await
+        .expect(200);
     let late = keyed(&world.gateways[1], &ann, &key, &path, json!({ "title": "One" })).await.expect(200);
     assert_eq!(late, renamed, "a late copy hears what the first one heard");
     let now = world.gateways[0].rest(&ann, "conversation.get", json!({ "conversation_id": group })).await.expect(200);
@@ -74,8 +77,12 @@ async fn a_page_of_long_messages_is_shorter() {
         let answer = gateway.call("GET", &path, Some(&ben), None).await;
         assert!(answer.text.len() <= 128 * 1024, "{} bytes", answer.text.len());
         let page = answer.expect(200);
-        let seqs: Vec<i64> = page["items"].as_array().unwrap().iter().map(|item| item["seq"].as_i64().unwrap()).collect();
-        assert_eq!((page["first_seq"].as_i64(), page["last_seq"].as_i64()), (seqs.first().copied(), seqs.last().copied()));
+        let seqs: Vec<i64> =
+            page["items"].as_array().unwrap().iter().map(|item| item["seq"].as_i64().unwrap()).collect();
+        assert_eq!(
+            (page["first_seq"].as_i64(), page["last_seq"].as_i64()),
+            (seqs.first().copied(), seqs.last().copied())
+        );
         (seqs, page["more_before"] == true, page["more_after"] == true)
     };
     let seven = |first: i64| (first..first + 7).collect::<Vec<i64>>();
@@ -84,7 +91,11 @@ async fn a_page_of_long_messages_is_shorter() {
     assert_eq!(page("&after=0").await, (seven(1), false, true));
     assert_eq!(page("&around=10").await, (seven(7), true, true), "what is nearest to the one asked for");
     let list = socket.ok("message.list", json!({ "conversation_id": direct, "limit": 100 })).await;
-    assert_eq!(list["items"].as_array().unwrap().len(), 7, "and so on the socket, where it must fit what is still unsent");
+    assert_eq!(
+        list["items"].as_array().unwrap().len(),
+        7,
+        "and so on the socket, where it must fit what is still unsent"
+    );
 }
 
 #[tokio::test]
