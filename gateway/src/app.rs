@@ -8,6 +8,7 @@ use crate::{
     hub::Hub,
     limits::Limits,
     presence::Presence,
+    queries::Queries,
     routes::{Routes, Words},
 };
 use shared::{
@@ -42,6 +43,7 @@ pub struct App {
     pub routes: Routes,
     pub fanout: Arc<Fanout>,
     pub presence: Presence,
+    pub queries: Queries,
     /// Renders what `/metrics` shows; none in tests that do not look.
     pub metrics: Option<Metrics>,
 }
@@ -81,6 +83,7 @@ impl App {
             limits: Limits::new(&config.limits),
             ended,
             readiness: Readiness::default(),
+            queries: Queries::new(store.clone()),
             epoch: Epoch::default(),
             presence: Presence::new(store.clone(), fanout.clone(), batcher.clone()),
             hub,
