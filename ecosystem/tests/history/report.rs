@@ -1,6 +1,6 @@
 //! A run in a few lines: how much was tried, what became of it, what broke, and how long nothing moved.
 
-use super::record::{History, Outcome};
+use super::record::{History, Outcome, Time};
 use super::{Kind, Violation, check};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -51,20 +51,22 @@ impl Report {
             resyncs: sights(|seen| matches!(seen, Seen::Told { .. })),
             rows: history.rows.len(),
             violations: check(history),
-            stall: stall(history),
+            stall: Self::stall(history, 0, Time::MAX),
         }
+    }
+
+    /// The longest time between two answers of which the second came within these bounds.
+    pub fn stall(history: &History, from: Time, until: Time) -> Duration {
+        let ok = history.attempts.iter().filter(|attempt| matches!(attempt.outcome, Outcome::Ok { .. }));
+        let mut answered: Vec<Time> = ok.filter_map(|attempt| attempt.completed).collect();
+        answered.sort_unstable();
+        let pairs = answered.windows(2).filter(|pair| (from..until).contains(&pair[1]));
+        Duration::from_nanos(pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or(0))
     }
 
     pub fn count(&self, kind: Kind) -> usize {
         self.violations.iter().filter(|violation| violation.kind == kind).count()
     }
-}
-
-fn stall(history: &History) -> Duration {
-    let ok = history.attempts.iter().filter(|attempt| matches!(attempt.outcome, Outcome::Ok { .. }));
-    let mut answered: Vec<u64> = ok.filter_map(|attempt| attempt.completed).collect();
-    answered.sort_unstable();
-    Duration::from_nanos(answered.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0))
 }
 
 impl fmt::Display for Report {

@@ -30,11 +30,17 @@ impl Stage {
         Self { directory, program: PROGRAM.into(), user: None }
     }
 
-    /// Everything belongs to this user, the program too: the build directory may be closed to him.
-    pub fn for_user(uid: u32, gid: u32) -> Self {
+    /// With the program as it is now: who builds it anew meanwhile does not change it.
+    pub fn with_a_copy() -> Self {
         let mut stage = Self::new();
         stage.program = stage.path("rookery");
         std::fs::copy(PROGRAM, &stage.program).unwrap();
+        stage
+    }
+
+    /// Everything belongs to this user, the program too: the build directory may be closed to him.
+    pub fn for_user(uid: u32, gid: u32) -> Self {
+        let mut stage = Self::with_a_copy();
         std::os::unix::fs::chown(stage.directory.path(), Some(uid), Some(gid)).unwrap();
         stage.user = Some((uid, gid));
         stage
@@ -64,7 +70,13 @@ impl Stage {
     }
 
     pub fn up_in(&self, data: &str) -> Up {
-        let command = self.rookery(&["up", "--port", "0", "--data-dir", data]);
+        self.up_with(data, &[])
+    }
+
+    /// With variables of the environment.
+    pub fn up_with(&self, data: &str, environment: &[(&str, String)]) -> Up {
+        let mut command = self.rookery(&["up", "--port", "0", "--data-dir", data]);
+        command.envs(environment.iter().map(|(name, value)| (*name, value)));
         Up::start(command, self.path(data), self.directory.path().into())
     }
 }
@@ -155,12 +167,16 @@ impl Up {
         eventually("the server to be gone", || lock.try_lock().is_ok());
     }
 
+    /// Of the private server.
+    pub fn database_url(&self) -> String {
+        let machine = Machine { temporary: self.temporary.clone(), ..Machine::default() };
+        url_of(&self.data.join("postgres"), &machine).unwrap()
+    }
+
     /// What only this database has: its epoch, as long as nobody has made it anew. Asks the private server itself, and
     /// waits until it takes connections.
     pub fn epoch(&self) -> String {
-        let machine = Machine { temporary: self.temporary.clone(), ..Machine::default() };
-        let url = url_of(&self.data.join("postgres"), &machine).unwrap();
-        let config = StoreConfig { url: Secret::new(url), schema: None, pool: 1 };
+        let config = StoreConfig { url: Secret::new(self.database_url()), schema: None, pool: 1 };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut epoch = None;
         eventually("the database to answer", || {
