@@ -98,7 +98,8 @@ CREATE TABLE messages (
     sender_id       uuid        NOT NULL,
     kind            text        NOT NULL,
     body            text        NOT NULL,
-    extra           jsonb,
+    -- As the client wrote it: an opaque payload is delivered untouched, so no jsonb, which reorders and merges keys.
+    extra           json,
     reply_to        uuid,
     -- Tells a resend from another message under the same id; cleared on deletion.
     digest          bytea,

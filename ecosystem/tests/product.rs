@@ -22,12 +22,16 @@ mod marks;
 mod members;
 #[path = "product/talk/messages.rs"]
 mod messages;
-#[path = "product/talk/rest.rs"]
-mod rest;
 #[path = "product/talk/roles.rs"]
 mod roles;
 #[path = "product/talk/sync.rs"]
 mod sync;
 
+#[path = "product/trouble/bus.rs"]
+mod bus;
 #[path = "product/trouble/copies.rs"]
 mod copies;
+#[path = "product/trouble/database.rs"]
+mod database;
+#[path = "product/trouble/routing.rs"]
+mod routing;

@@ -69,7 +69,12 @@ impl Readiness {
 
 impl App {
     /// Starts nothing. The words are for `routes::run`.
-    pub fn new(config: Config, store: Store, bus: Arc<dyn Bus>, routing: Arc<dyn Routing>) -> Result<(Self, Words), ConfigError> {
+    pub fn new(
+        config: Config,
+        store: Store,
+        bus: Arc<dyn Bus>,
+        routing: Arc<dyn Routing>,
+    ) -> Result<(Self, Words), ConfigError> {
         let ended = Arc::new(Ended::new(config.auth.access_life));
         let hub = Arc::new(Hub::default());
         let batcher = Arc::new(Batcher::new(bus, config.edge.window));

@@ -36,7 +36,10 @@ const SWEEP: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub enum Waiter {
     /// A session's request; `re` is the number the client gave it.
-    Socket { conn: ConnId, re: u64 },
+    Socket {
+        conn: ConnId,
+        re: u64,
+    },
     Rest(oneshot::Sender<Outcome>),
 }
 
@@ -126,7 +129,9 @@ impl Batcher {
         match receiver.await {
             Ok(Outcome::Ok { created, json }) => Ok(Answer { created, json }),
             Ok(Outcome::Refused(refusal)) => Err(refusal),
-            Err(_) => Err(Refusal::new(Code::Timeout, "the server is stopping; the outcome is unknown, the same id is safe")),
+            Err(_) => {
+                Err(Refusal::new(Code::Timeout, "the server is stopping; the outcome is unknown, the same id is safe"))
+            }
         }
     }
 
@@ -200,9 +205,13 @@ impl Batcher {
                 for waiting in expired {
                     metrics::counter!("rookery_commands_timeout_total").increment(1);
                     let refusal = if waiting.perhaps_taken() {
-                        Refusal::new(Code::Timeout, "no answer in time: done or not is unknown, and the same id is safe to send again")
+                        Refusal::new(
+                            Code::Timeout,
+                            "no answer in time: done or not is unknown, and the same id is safe to send again",
+                        )
                     } else {
-                        Refusal::new(Code::Unavailable, "the command could not be passed on; nothing was done").retry_after(1)
+                        Refusal::new(Code::Unavailable, "the command could not be passed on; nothing was done")
+                            .retry_after(1)
                     };
                     self.finish(waiting, &Outcome::Refused(refusal), &mut sockets);
                 }

@@ -117,7 +117,11 @@ impl Hub {
     /// Answers to sockets, after whatever was delivered before.
     pub fn answers(&self, answers: Vec<SocketAnswer>) {
         if let (Some(shards), false) = (self.shards.get(), answers.is_empty()) {
-            shards.notes(answers.into_iter().map(|answer| (answer.conn, Note::Answer { re: answer.re, outcome: answer.outcome })));
+            shards.notes(
+                answers
+                    .into_iter()
+                    .map(|answer| (answer.conn, Note::Answer { re: answer.re, outcome: answer.outcome })),
+            );
         }
     }
 
@@ -150,7 +154,8 @@ impl Hub {
             tracing::debug!(conversation.id = %conversation, place = place.0, "events are missing; those concerned read again");
             push(deliveries, resync_frame(&[conversation]), 0, Class::Durable, receivers.everybody());
         }
-        let class = if matches!(first.position, Position::Ephemeral { .. }) { Class::Ephemeral } else { Class::Durable };
+        let class =
+            if matches!(first.position, Position::Ephemeral { .. }) { Class::Ephemeral } else { Class::Durable };
         if !receivers.all.is_empty() && !passed.events.is_empty() {
             let mut bytes = BytesMut::with_capacity(passed.events.iter().map(|event| event.data.len() + 160).sum());
             passed.events.iter().for_each(|event| append_event(&mut bytes, event));
@@ -158,8 +163,12 @@ impl Hub {
         }
         // Sessions that have chosen their events get them one by one.
         for event in passed.events.iter().filter(|_| !receivers.narrowed.is_empty()) {
-            let chosen: Vec<ConnId> =
-                receivers.narrowed.iter().filter(|(_, choice)| choice & event.name.bit() != 0).map(|(conn, _)| *conn).collect();
+            let chosen: Vec<ConnId> = receivers
+                .narrowed
+                .iter()
+                .filter(|(_, choice)| choice & event.name.bit() != 0)
+                .map(|(conn, _)| *conn)
+                .collect();
             push(deliveries, event_frame(event), 1, class, chosen.into());
         }
     }

@@ -68,7 +68,8 @@ impl Presence {
         if audience.members.len() > EPHEMERAL_MEMBERS_MAX || !self.is_news(user, conversation, typing) {
             return Ok(());
         }
-        let others: Arc<[UserId]> = audience.members.iter().map(|(member, _)| *member).filter(|member| *member != user).collect();
+        let others: Arc<[UserId]> =
+            audience.members.iter().map(|(member, _)| *member).filter(|member| *member != user).collect();
         let data = TypingData { user_id: user, typing, expires_ms: TYPING_LASTS.as_millis() as u64 };
         let position = Position::Ephemeral { conversation: Some(conversation) };
         let event = Event { name: EventName::Typing, position, data: json(&data) };
@@ -101,7 +102,8 @@ impl Presence {
         let me = self.batcher.gateway().ok_or_else(away)?;
         self.fanout.routing().watch(me, new).await.map_err(|_| away())?;
         let routes = self.fanout.routing().lookup(&users).await.map_err(|_| away())?;
-        let seen: HashMap<UserId, DateTime<Utc>> = self.store.list_last_seen(&users).await.map_err(of_store)?.into_iter().collect();
+        let seen: HashMap<UserId, DateTime<Utc>> =
+            self.store.list_last_seen(&users).await.map_err(of_store)?.into_iter().collect();
         let state = |(user, routes): (&UserId, &shared::routing::Routes)| PresenceData {
             user_id: *user,
             online: !routes.is_empty(),

@@ -56,7 +56,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/users", get(users::list))
         .route("/users/{id}", get(users::get))
         .route("/conversations", get(conversations::list).post(conversations::create))
-        .route("/conversations/{id}", get(conversations::get).patch(conversations::update).delete(conversations::delete))
+        .route(
+            "/conversations/{id}",
+            get(conversations::get).patch(conversations::update).delete(conversations::delete),
+        )
         .route("/conversations/{id}/members", get(members::list).post(members::add))
         .route("/conversations/{id}/members/{user_id}", patch(members::update).delete(members::remove))
         .route("/conversations/{id}/leave", post(conversations::leave))

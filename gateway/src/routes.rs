@@ -4,7 +4,11 @@
 
 mod registrar;
 
-use crate::{auth::Caller, hub::{Hub, SessionRef}, shard::ConnId};
+use crate::{
+    auth::Caller,
+    hub::{Hub, SessionRef},
+    shard::ConnId,
+};
 pub use registrar::run;
 use shared::domain::{SessionId, UserId};
 use std::sync::Arc;

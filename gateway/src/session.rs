@@ -44,7 +44,9 @@ enum Stage {
     /// Nothing is known of it; its hello is due.
     New,
     /// It has said who it is; `re` is answered when its route is written.
-    Joining { re: Option<u64> },
+    Joining {
+        re: Option<u64>,
+    },
     Live,
     /// Told to come back elsewhere; at the deadline it is closed.
     Leaving,
@@ -59,6 +61,7 @@ pub struct Session {
     live: bool,
     choice: u64,
     /// Whose presence it watches.
+    #[expect(clippy::box_collection, reason = "eight bytes instead of 24 for everybody who watches nobody")]
     watched: Option<Box<Vec<UserId>>>,
 }
 

@@ -55,7 +55,12 @@ pub trait Bus: Send + Sync + 'static {
     fn partitions(&self) -> u16;
 
     /// Ok: the batch is in the queue. It leaves it unhandled after `ttl`.
-    fn publish(&self, partition: u16, batch: Arc<CommandBatch>, ttl: Duration) -> BoxFuture<'_, Result<(), PublishError>>;
+    fn publish(
+        &self,
+        partition: u16,
+        batch: Arc<CommandBatch>,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<(), PublishError>>;
 
     /// Subscribes to a partition. Several may; one at a time gets its batches, the others stand by.
     fn consume(&self, partition: u16) -> BoxFuture<'_, Result<Box<dyn CommandConsumer>, BusLost>>;

@@ -3,7 +3,9 @@
 //!
 //! [`Reply`]: crate::reply::Reply
 
-use crate::domain::{CommandId, ConversationId, ConversationKind, GatewayId, MessageId, MessageKind, Role, SessionId, UserId};
+use crate::domain::{
+    CommandId, ConversationId, ConversationKind, GatewayId, MessageId, MessageKind, Role, SessionId, UserId,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -72,8 +74,15 @@ pub struct SendMessage {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Command {
     Send(SendMessage),
-    Edit { conversation_id: ConversationId, message_id: MessageId, body: Box<str> },
-    Delete { conversation_id: ConversationId, message_id: MessageId },
+    Edit {
+        conversation_id: ConversationId,
+        message_id: MessageId,
+        body: Box<str>,
+    },
+    Delete {
+        conversation_id: ConversationId,
+        message_id: MessageId,
+    },
     CreateConversation {
         id: ConversationId,
         kind: ConversationKind,
@@ -82,13 +91,32 @@ pub enum Command {
         title: Option<Box<str>>,
         description: Option<Box<str>>,
     },
-    UpdateConversation { conversation_id: ConversationId, title: Option<Box<str>>, description: Option<Box<str>> },
-    CloseConversation { conversation_id: ConversationId },
-    AddMembers { conversation_id: ConversationId, users: Vec<UserId> },
+    UpdateConversation {
+        conversation_id: ConversationId,
+        title: Option<Box<str>>,
+        description: Option<Box<str>>,
+    },
+    CloseConversation {
+        conversation_id: ConversationId,
+    },
+    AddMembers {
+        conversation_id: ConversationId,
+        users: Vec<UserId>,
+    },
     /// Removing oneself is leaving.
-    RemoveMember { conversation_id: ConversationId, user: UserId },
-    SetRole { conversation_id: ConversationId, user: UserId, role: Role },
-    Mark { conversation_id: ConversationId, marks: Marks },
+    RemoveMember {
+        conversation_id: ConversationId,
+        user: UserId,
+    },
+    SetRole {
+        conversation_id: ConversationId,
+        user: UserId,
+        role: Role,
+    },
+    Mark {
+        conversation_id: ConversationId,
+        marks: Marks,
+    },
 }
 
 impl Command {
@@ -143,11 +171,10 @@ impl Command {
 /// Which of `partitions` a conversation's commands go to: FNV-1a, 64 bits, over the sixteen bytes of the id, modulo the
 /// count. Stable for ever: old and new programs must agree while both run.
 pub fn partition(conversation: ConversationId, partitions: u16) -> u16 {
-    let hash = conversation
-        .0
-        .as_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let hash =
+        conversation.0.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
     (hash % u64::from(partitions)) as u16
 }
 

@@ -92,12 +92,17 @@ impl Fanout {
     pub async fn resync(&self, conversation: ConversationId, place: Place) -> Result<(), FanoutError> {
         self.audiences.forget(conversation);
         let audience = self.audiences.recent(conversation).await?;
-        let users: Vec<UserId> = audience.iter().flat_map(|audience| &audience.members).map(|(user, _)| *user).collect();
+        let users: Vec<UserId> =
+            audience.iter().flat_map(|audience| &audience.members).map(|(user, _)| *user).collect();
         self.resync_users(&users, Some((conversation, place))).await
     }
 
     /// Tells these people to read again: one conversation, or everything.
-    pub async fn resync_users(&self, users: &[UserId], conversation: Option<(ConversationId, Place)>) -> Result<(), FanoutError> {
+    pub async fn resync_users(
+        &self,
+        users: &[UserId],
+        conversation: Option<(ConversationId, Place)>,
+    ) -> Result<(), FanoutError> {
         let routes = self.routing.lookup(users).await?;
         let mut entries = Entries::default();
         entries.each_gateway(users, &routes, |to| InboxItem::Resync { conversation, to });

@@ -24,7 +24,10 @@ impl Reply {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// `created` tells the first answer (201) from a repeated one (200); `json` is the answer's object, made once.
-    Ok { created: bool, json: Bytes },
+    Ok {
+        created: bool,
+        json: Bytes,
+    },
     Refused(Refusal),
 }
 
@@ -47,7 +50,12 @@ impl Refusal {
 
     pub fn field(name: impl Into<Cow<'static, str>>, problem: impl Into<Cow<'static, str>>) -> Self {
         let (name, problem) = (name.into(), problem.into());
-        Self { code: Code::Invalid, detail: format!("{name} {problem}").into(), retry_after: None, field: Some((name, problem)) }
+        Self {
+            code: Code::Invalid,
+            detail: format!("{name} {problem}").into(),
+            retry_after: None,
+            field: Some((name, problem)),
+        }
     }
 
     pub fn not_found() -> Self {

@@ -9,9 +9,9 @@ pub mod apply;
 pub mod audience;
 pub mod conversations;
 mod dial;
+pub mod inspect;
 pub mod members;
 pub mod messages;
-pub mod inspect;
 pub mod meta;
 pub mod outbox;
 pub mod presence;
@@ -60,7 +60,8 @@ impl From<tokio_postgres::Error> for StoreError {
         let Some(db) = error.as_db_error() else {
             // A conversion that fails is ours; everything else without a SQLSTATE is the connection.
             let text = error.to_string();
-            return if text.contains("serializing") || text.contains("deserializing") || text.contains("invalid column") {
+            return if text.contains("serializing") || text.contains("deserializing") || text.contains("invalid column")
+            {
                 Self::Broken(text)
             } else {
                 Self::Unavailable(text)

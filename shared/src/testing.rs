@@ -23,7 +23,8 @@ impl TestDatabase {
 
     /// The same with settings of one's own.
     pub async fn create_with(settings: &[(&str, &str)]) -> Self {
-        let server = test_database_url().expect("ROOKERY_TEST_DATABASE_URL is not set: run the tests by `./rookery test`");
+        let server =
+            test_database_url().expect("ROOKERY_TEST_DATABASE_URL is not set: run the tests by `./rookery test`");
         let name = admin::clone_template(&server).await.expect("a database for this test");
         let mut env = Environment::of([
             ("JWT_SECRET", "a secret that only tests use, of more than 32 bytes"),

@@ -66,6 +66,9 @@ pub struct ConversationView {
     pub created_at: DateTime<Utc>,
     #[serde(with = "clock::json")]
     pub updated_at: DateTime<Utc>,
+    /// Since when nothing can be said in it any more; it can still be read.
+    #[serde(serialize_with = "clock::json_option::serialize")]
+    pub closed_at: Option<DateTime<Utc>>,
     /// Per viewer: the last message he may see, his unread count (to 100), his own settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_message: Option<MessageView>,

@@ -88,7 +88,10 @@ pub async fn run(shared: &Shared, applier: &mut Applier, envelope: &Envelope) ->
             StoreError::Data(why) | StoreError::Conflict(why) => {
                 metrics::counter!("rookery_sequencer_poison_total").increment(1);
                 tracing::error!(command.id = %envelope.id, command = envelope.command.name(), why, "a command is refused for good");
-                return Ok(Applied::answer(Err(Refusal::new(Code::Invalid, "the database refuses what this command says"))));
+                return Ok(Applied::answer(Err(Refusal::new(
+                    Code::Invalid,
+                    "the database refuses what this command says",
+                ))));
             }
             error => return Err(error),
         }
@@ -161,7 +164,13 @@ async fn repeat(
 async fn effect(tx: &ApplyTx<'_>, envelope: &Envelope, conversation: Option<ConversationRow>) -> Result<Effect, Stop> {
     let actor = envelope.actor;
     if let Command::CreateConversation { id, kind, members, title, description } = &envelope.command {
-        let new = conversations::New { id: *id, kind: *kind, members, title: title.as_deref(), description: description.as_deref() };
+        let new = conversations::New {
+            id: *id,
+            kind: *kind,
+            members,
+            title: title.as_deref(),
+            description: description.as_deref(),
+        };
         return conversations::create(tx, actor, conversation, new).await;
     }
     // One place that decides: who is not a member hears that there is no such thing.
@@ -206,7 +215,11 @@ impl Act<'_, '_> {
     }
 
     fn event(&self, name: EventName, changed: &Changed, data: Bytes) -> Event {
-        Event { name, position: Position::Conversation { id: self.conversation.id, seq: changed.seq, rev: changed.rev }, data }
+        Event {
+            name,
+            position: Position::Conversation { id: self.conversation.id, seq: changed.seq, rev: changed.rev },
+            data,
+        }
     }
 
     fn pointer(&self, changed: &Changed) -> DurableEvent {
@@ -236,4 +249,3 @@ async fn user_events(
     let durable = |(id, urev): &(UserId, i64)| DurableEvent::User { id: *id, urev: *urev };
     Ok((moved.iter().map(group).collect(), moved.iter().map(durable).collect()))
 }
-

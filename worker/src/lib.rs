@@ -42,7 +42,13 @@ pub struct Worker {
 
 impl Worker {
     /// Starts at once, in any order with the rest: it waits with backoff for PostgreSQL and for the bus.
-    pub fn start(store: Store, bus: Arc<dyn Bus>, routing: Arc<dyn Routing>, config: &WorkerConfig, stop: Stop) -> Self {
+    pub fn start(
+        store: Store,
+        bus: Arc<dyn Bus>,
+        routing: Arc<dyn Routing>,
+        config: &WorkerConfig,
+        stop: Stop,
+    ) -> Self {
         let fanout = Arc::new(Fanout::new(store.clone(), routing));
         let shared = Arc::new(Shared {
             store,

@@ -68,7 +68,11 @@ pub async fn run(shared: Arc<Shared>, stop: Stop) {
                 position: Position::Ephemeral { conversation: Some(conversation) },
                 data: json(&ReceiptData { receipts }),
             };
-            groups.push(Group { to: To::Members { conversation, version: audience.version }, events: [event].into(), replies: vec![] });
+            groups.push(Group {
+                to: To::Members { conversation, version: audience.version },
+                events: [event].into(),
+                replies: vec![],
+            });
         }
         if let Err(error) = shared.fanout.hand_on(&groups).await {
             tracing::debug!(%error, "receipts were not told; `sync` shows them");

@@ -156,6 +156,16 @@ impl World {
         self.sql.query_one(sql, params).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
     }
 
+    /// From now on nobody connects to this world's database, or may again. Connections that are there stay.
+    pub async fn allow_connections(&self, allowed: bool) {
+        let name: String = self.sql.query_one("SELECT current_database()", &[]).await.expect("a name").get(0);
+        let mut elsewhere: tokio_postgres::Config = self.middle.config.store.url.expose().parse().expect("a URL");
+        let (admin, connection) = elsewhere.dbname("postgres").connect(NoTls).await.expect("a connection");
+        tokio::spawn(connection);
+        let sql = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}");
+        admin.batch_execute(&sql).await.expect("the right to do so");
+    }
+
     /// The bodies stored in a conversation, in order; `seq` is checked to be 1, 2, 3 ….
     pub async fn stored(&self, conversation: &str) -> Vec<String> {
         let sql = "SELECT seq, body FROM messages WHERE conversation_id = $1 ORDER BY seq";

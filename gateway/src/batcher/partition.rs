@@ -133,7 +133,12 @@ impl Partition {
     }
 
     fn resend_after(&self, batch: &[Envelope]) -> Duration {
-        batch.iter().filter_map(|envelope| self.commands.get(&envelope.ticket)).map(|w| w.resend_after).max().unwrap_or(RESEND_AFTER)
+        batch
+            .iter()
+            .filter_map(|envelope| self.commands.get(&envelope.ticket))
+            .map(|w| w.resend_after)
+            .max()
+            .unwrap_or(RESEND_AFTER)
     }
 
     /// The command has its answer.
@@ -158,8 +163,12 @@ impl Partition {
 
     /// Publish this batch again. `refused`: it is known that the bus did not take it.
     pub fn requeue(&mut self, number: u64, refused: bool) {
-        let mut tickets: Vec<u64> =
-            self.commands.iter().filter(|(_, waiting)| waiting.batch == Some(number)).map(|(ticket, _)| *ticket).collect();
+        let mut tickets: Vec<u64> = self
+            .commands
+            .iter()
+            .filter(|(_, waiting)| waiting.batch == Some(number))
+            .map(|(ticket, _)| *ticket)
+            .collect();
         tickets.sort_unstable();
         for ticket in tickets.iter().rev() {
             if let Some(waiting) = self.commands.get_mut(ticket) {
@@ -196,7 +205,8 @@ impl Partition {
                 expired.push(waiting);
             }
         }
-        let overdue: Vec<u64> = self.published.iter().filter(|batch| batch.again_at <= now).map(|batch| batch.number).collect();
+        let overdue: Vec<u64> =
+            self.published.iter().filter(|batch| batch.again_at <= now).map(|batch| batch.number).collect();
         let resent = self.published.iter().filter(|batch| batch.again_at <= now).map(|batch| batch.unanswered).sum();
         for number in overdue.iter().rev() {
             self.requeue(*number, false);
@@ -216,8 +226,14 @@ mod tests {
 
     fn waiting(ticket: u64, command: Command, now: Instant) -> Waiting {
         let actor = UserId(uuid::Uuid::from_u128(1));
-        let envelope =
-            Envelope { ticket, id: CommandId::new(), actor, session: SessionId::default(), request_id: "".into(), command };
+        let envelope = Envelope {
+            ticket,
+            id: CommandId::new(),
+            actor,
+            session: SessionId::default(),
+            request_id: "".into(),
+            command,
+        };
         Waiting::new(envelope, Waiter::Rest(oneshot::channel().0), now + COMMAND_DEADLINE)
     }
 
@@ -305,7 +321,10 @@ mod tests {
         assert!(!partition.add(waiting(0, mark(5), now)));
         assert!(partition.add(waiting(1, mark(3), now)));
         let (_, batch, _) = partition.next_batch(2, now).unwrap();
-        assert!(matches!(batch[..], [Envelope { command: Command::Mark { marks: Marks { read_seq: Some(5), .. }, .. }, .. }]));
+        assert!(matches!(
+            batch[..],
+            [Envelope { command: Command::Mark { marks: Marks { read_seq: Some(5), .. }, .. }, .. }]
+        ));
         assert!(!partition.add(waiting(2, mark(9), now)), "one that is under way is not changed any more");
         assert_eq!(partition.take(0).unwrap().waiters.len(), 2);
     }

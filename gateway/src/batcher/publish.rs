@@ -9,7 +9,9 @@ pub(super) async fn run(batcher: &Batcher, number: u16) {
     let mut backoff = Backoff::default();
     loop {
         let next = match *batcher.me.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(me) => batcher.lock(lane).next_batch(batcher.window, shared::clock::monotonic()).map(|batch| (me, batch)),
+            Some(me) => {
+                batcher.lock(lane).next_batch(batcher.window, shared::clock::monotonic()).map(|batch| (me, batch))
+            }
             None => None,
         };
         let Some((from, (batch, commands, ttl))) = next else {

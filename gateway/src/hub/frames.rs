@@ -19,7 +19,9 @@ pub fn append_event(out: &mut BytesMut, event: &Event) {
             write!(head, r#"{{"event":"{name}","conversation_id":"{id}","seq":{seq},"rev":{rev},"data":"#)
         }
         Position::User { urev } => write!(head, r#"{{"event":"{name}","urev":{urev},"data":"#),
-        Position::Ephemeral { conversation: Some(id) } => write!(head, r#"{{"event":"{name}","conversation_id":"{id}","data":"#),
+        Position::Ephemeral { conversation: Some(id) } => {
+            write!(head, r#"{{"event":"{name}","conversation_id":"{id}","data":"#)
+        }
         Position::Ephemeral { conversation: None } => write!(head, r#"{{"event":"{name}","data":"#),
     };
     debug_assert!(written.is_ok(), "writing to a String does not fail");
@@ -81,7 +83,10 @@ mod tests {
         let event = Event { name: EventName::MessageCreated, position, data: Bytes::from_static(br#"{"message":{}}"#) };
         let expected = serde_json::json!({ "event": "message.created", "conversation_id": id, "seq": 41, "rev": 3, "data": { "message": {} } });
         assert_eq!(text(&event_frame(&event)), expected);
-        assert_eq!(text(&resync_frame(&[])), serde_json::json!({ "event": "resync", "data": { "conversation_ids": null } }));
+        assert_eq!(
+            text(&resync_frame(&[])),
+            serde_json::json!({ "event": "resync", "data": { "conversation_ids": null } })
+        );
         let refused = Outcome::Refused(Refusal::new(Code::RateLimited, "wait").retry_after(2));
         let expected = serde_json::json!({ "re": 7, "error": { "code": "rate_limited", "detail": "wait", "retry_after": 2, "fields": null } });
         assert_eq!(text(&reply_frame(7, &refused)), expected);

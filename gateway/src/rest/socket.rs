@@ -30,7 +30,11 @@ pub async fn open(State(app): State<Arc<App>>, client: Client, request: Request)
         (None, None) => None,
     };
     let terms = Terms { origin: &|_| allowed, protocols: &[PROTOCOL] };
-    let shards = app.hub.shards().cloned().ok_or_else(|| Refusal::new(Code::Unavailable, "sockets are not open yet").retry_after(1))?;
+    let shards = app
+        .hub
+        .shards()
+        .cloned()
+        .ok_or_else(|| Refusal::new(Code::Unavailable, "sockets are not open yet").retry_after(1))?;
     let opened = upgrade::upgrade(request, &terms, move |socket, early| {
         if shards.adopt(socket, early, Session::new(caller)).is_err() {
             tracing::debug!("a socket came after the shards had ended");

@@ -146,7 +146,8 @@ impl Registrar {
         if came.is_empty() {
             return;
         }
-        let mut new: Vec<UserId> = came.iter().map(|(user, _)| *user).filter(|user| !self.routed.contains(user)).collect();
+        let mut new: Vec<UserId> =
+            came.iter().map(|(user, _)| *user).filter(|user| !self.routed.contains(user)).collect();
         new.sort_unstable();
         new.dedup();
         let live = match self.me {

@@ -78,7 +78,11 @@ impl Edge {
 
     fn answer_hello(&self, cx: &mut Cx<'_>, session: &Session, caller: Caller, re: Option<u64>) {
         let Some(epoch) = self.app.epoch.get() else {
-            return self.refuse(cx, re, Refusal::new(Code::Unavailable, "PostgreSQL has not been reached yet").retry_after(1));
+            return self.refuse(
+                cx,
+                re,
+                Refusal::new(Code::Unavailable, "PostgreSQL has not been reached yet").retry_after(1),
+            );
         };
         let ok = serde_json::json!({
             "session_id": caller.session, "user_id": caller.user, "epoch": &*epoch,
@@ -90,7 +94,10 @@ impl Edge {
 
 fn choice(events: Option<&[Cow<'_, str>]>) -> Result<u64, Refusal> {
     let Some(events) = events else { return Ok(u64::MAX) };
-    let always = EventName::Resync.bit() | EventName::SessionEnded.bit() | EventName::Reconnect.bit() | EventName::Heartbeat.bit();
+    let always = EventName::Resync.bit()
+        | EventName::SessionEnded.bit()
+        | EventName::Reconnect.bit()
+        | EventName::Heartbeat.bit();
     events.iter().try_fold(always, |choice, name| match EventName::parse(name) {
         Some(event) => Ok(choice | event.bit()),
         None => Err(Refusal::field("events", format!("has no event {name:?}"))),

@@ -85,7 +85,10 @@ impl Edge {
                 // One id from here through broker and worker back.
                 let request_id = format!("{:?}-{re}", cx.id()).replace(' ', "-").into();
                 let submission = Submission { id, actor: caller.user, session: caller.session, request_id, command };
-                self.app.batcher.submit(submission, Waiter::Socket { conn: cx.id(), re }).map_err(|(refusal, _)| refusal)?;
+                self.app
+                    .batcher
+                    .submit(submission, Waiter::Socket { conn: cx.id(), re })
+                    .map_err(|(refusal, _)| refusal)?;
                 self.begin(cx, session);
             }
             Some(Request::Query(query)) => {

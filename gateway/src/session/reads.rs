@@ -126,7 +126,8 @@ impl Edge {
 
 /// Everybody it watches with these.
 fn together(session: &Session, users: &[UserId]) -> Result<Vec<UserId>, Refusal> {
-    let mut watched: Vec<UserId> = session.watched.iter().flat_map(|watched| watched.iter()).chain(users).copied().collect();
+    let mut watched: Vec<UserId> =
+        session.watched.iter().flat_map(|watched| watched.iter()).chain(users).copied().collect();
     watched.sort_unstable();
     watched.dedup();
     match watched.len() {

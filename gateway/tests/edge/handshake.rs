@@ -34,6 +34,32 @@ fn a_handshake_that_is_not_right_is_refused() {
 }
 
 #[test]
+fn compression_is_not_agreed_to() {
+    let edge = Edge::start(Config::default());
+    let offer = "Host: test\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
+    let head = answer(&edge, &HANDSHAKE.replacen("Host: test", offer, 1));
+    assert!(head.starts_with("HTTP/1.1 101 ") && !head.contains("sec-websocket-extensions"), "{head}");
+}
+
+/// Requests that two programs in a row may understand as two different ones.
+#[test]
+fn ambiguous_requests_are_refused() {
+    let edge = Edge::start(Config::default());
+    let ambiguous = [
+        "Content-Length: 3\r\nContent-Length: 4",
+        "Content-Length: +3",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: xchunked",
+        "Folded: a\r\n b",
+        "Spaced : a",
+    ];
+    for headers in ambiguous {
+        let head = answer(&edge, &format!("POST /who HTTP/1.1\r\nHost: test\r\n{headers}\r\n\r\nabcd"));
+        assert!(head.starts_with("HTTP/1.1 400 "), "{headers}: {head}");
+    }
+}
+
+#[test]
 fn headers_are_bounded_in_size_and_number() {
     let edge = Edge::start(Config::default());
     let long = format!("Host: test\r\nX-Long: {}", "x".repeat(20_000));

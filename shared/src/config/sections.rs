@@ -128,10 +128,15 @@ impl Config {
             store: store(reader),
             worker: WorkerConfig {
                 partitions: reader.number(
-                    setting("PARTITIONS", "8", "Queues that commands are spread over by conversation; the same for all gateways and workers"),
+                    setting(
+                        "PARTITIONS",
+                        "8",
+                        "Queues that commands are spread over by conversation; the same for all gateways and workers",
+                    ),
                     1..=256,
                 ) as u16,
-                sequencers: reader.number(setting("SEQUENCERS", "2", "Appending connections per worker"), 1..=16) as usize,
+                sequencers: reader.number(setting("SEQUENCERS", "2", "Appending connections per worker"), 1..=16)
+                    as usize,
             },
             log: log(reader),
         }
@@ -145,13 +150,16 @@ fn http(reader: &mut Reader<'_>) -> HttpConfig {
     let port = reader.number(setting("PORT", "3000", "Port to listen on; 0 takes a free one"), 0..=65535) as u16;
     let mut origins = reader
         .parsed(
-            setting("CORS_ORIGIN", "", "Origins, comma-separated, whose pages may use HTTP and sockets; * only under `rookery up`"),
+            setting(
+                "CORS_ORIGIN",
+                "",
+                "Origins, comma-separated, whose pages may use HTTP and sockets; * only under `rookery up`",
+            ),
             origin_list,
         )
         .unwrap_or_default();
-    origins.extend(
-        reader.parsed(setting("FRONTEND_URL", "", "One more allowed origin"), origin_list).unwrap_or_default(),
-    );
+    origins
+        .extend(reader.parsed(setting("FRONTEND_URL", "", "One more allowed origin"), origin_list).unwrap_or_default());
     let any_origin = origins.iter().any(|origin| origin == "*");
     let trusted_proxies = reader
         .parsed(
@@ -159,7 +167,8 @@ fn http(reader: &mut Reader<'_>) -> HttpConfig {
             |text| list(text).map(network).collect(),
         )
         .unwrap_or_default();
-    let drain = reader.number(setting("DRAIN_SECONDS", "20", "How long a stop may take to send everybody elsewhere"), 1..=3600);
+    let drain =
+        reader.number(setting("DRAIN_SECONDS", "20", "How long a stop may take to send everybody elsewhere"), 1..=3600);
     HttpConfig {
         host: host.unwrap_or(IpAddr::from([127, 0, 0, 1])),
         port,
@@ -179,7 +188,8 @@ fn auth(reader: &mut Reader<'_>) -> AuthConfig {
         secret: true,
     });
     match &secret {
-        None => reader.fail("JWT_SECRET", "is required: at least 32 random bytes, for example from `openssl rand -base64 48`"),
+        None => reader
+            .fail("JWT_SECRET", "is required: at least 32 random bytes, for example from `openssl rand -base64 48`"),
         Some(secret) if secret.len() < 32 => reader.fail("JWT_SECRET", "must have at least 32 bytes"),
         Some(_) => {}
     }
@@ -188,19 +198,32 @@ fn auth(reader: &mut Reader<'_>) -> AuthConfig {
     AuthConfig {
         secret: Secret::new(secret.unwrap_or_default()),
         old_secrets: reader
-            .parsed(secret_list("JWT_OLD_SECRETS", "Earlier values of JWT_SECRET, comma-separated: they verify, they do not sign"), secrets)
+            .parsed(
+                secret_list(
+                    "JWT_OLD_SECRETS",
+                    "Earlier values of JWT_SECRET, comma-separated: they verify, they do not sign",
+                ),
+                secrets,
+            )
             .unwrap_or_default(),
         signing_key: reader
-            .text(secret_list("JWT_SIGNING_KEY", "Ed25519 private key, PKCS#8, PEM or base64: tokens are then EdDSA and verifiable by jwks.json"))
+            .text(secret_list(
+                "JWT_SIGNING_KEY",
+                "Ed25519 private key, PKCS#8, PEM or base64: tokens are then EdDSA and verifiable by jwks.json",
+            ))
             .map(Secret::new),
         old_public_keys: reader
-            .parsed(setting("JWT_OLD_PUBLIC_KEYS", "", "Earlier Ed25519 public keys, base64url, comma-separated"), |text| {
-                Ok(list(text).map(str::to_owned).collect())
-            })
+            .parsed(
+                setting("JWT_OLD_PUBLIC_KEYS", "", "Earlier Ed25519 public keys, base64url, comma-separated"),
+                |text| Ok(list(text).map(str::to_owned).collect()),
+            )
             .unwrap_or_default(),
         access_life: reader
             .parsed(
-                Setting { aliases: &["JWT_EXPIRE"], ..setting("JWT_EXPIRES_IN", "1h", "Life of an access token: 900, 15m, 1h, 7d") },
+                Setting {
+                    aliases: &["JWT_EXPIRE"],
+                    ..setting("JWT_EXPIRES_IN", "1h", "Life of an access token: 900, 15m, 1h, 7d")
+                },
                 duration,
             )
             .unwrap_or(Duration::from_secs(3600)),
@@ -217,8 +240,12 @@ fn auth(reader: &mut Reader<'_>) -> AuthConfig {
                 }
             })
             .unwrap_or(SameSite::Lax),
-        hash_threads: reader.number(setting("HASH_THREADS", "2", "Password hashes computed at once, 19 MiB and a core each"), 1..=64) as usize,
-        hash_queue: reader.number(setting("HASH_QUEUE", "64", "Password hashes that may wait; more are answered 503"), 0..=10_000) as usize,
+        hash_threads: reader
+            .number(setting("HASH_THREADS", "2", "Password hashes computed at once, 19 MiB and a core each"), 1..=64)
+            as usize,
+        hash_queue: reader
+            .number(setting("HASH_QUEUE", "64", "Password hashes that may wait; more are answered 503"), 0..=10_000)
+            as usize,
     }
 }
 
@@ -229,7 +256,11 @@ fn limits(reader: &mut Reader<'_>) -> LimitConfig {
         login_per_account: per_minute("LIMIT_LOGIN_PER_ACCOUNT", "10", "Logins a minute to one account"),
         register_per_address: per_minute("LIMIT_REGISTER_PER_ADDRESS", "30", "Registrations a minute from one address"),
         refresh_per_address: per_minute("LIMIT_REFRESH_PER_ADDRESS", "300", "Refreshes a minute from one address"),
-        commands_per_user: per_minute("LIMIT_COMMANDS_PER_USER", "2400", "Commands a minute of one user, over all sockets and REST"),
+        commands_per_user: per_minute(
+            "LIMIT_COMMANDS_PER_USER",
+            "2400",
+            "Commands a minute of one user, over all sockets and REST",
+        ),
         requests_per_address: per_minute("LIMIT_REQUESTS_PER_ADDRESS", "6000", "Requests a minute from one address"),
     }
 }
@@ -238,13 +269,21 @@ fn edge(reader: &mut Reader<'_>) -> EdgeConfig {
     let seconds = Duration::from_secs;
     EdgeConfig {
         shards: reader.number(setting("SHARDS", "0", "Threads that hold sockets; 0 is one per core"), 0..=256) as usize,
-        heartbeat: seconds(reader.number(setting("HEARTBEAT_SECONDS", "25", "Ping and heartbeat of an idle socket"), 1..=600)),
+        heartbeat: seconds(
+            reader.number(setting("HEARTBEAT_SECONDS", "25", "Ping and heartbeat of an idle socket"), 1..=600),
+        ),
         presence_grace: seconds(reader.number(
             setting("PRESENCE_GRACE_SECONDS", "10", "How long a person stays online after the last socket closed"),
             0..=600,
         )),
-        connections: reader.number(setting("CONNECTIONS_MAX", "18000", "Connections of one gateway; below the open-file limit"), 16..=10_000_000) as usize,
-        window: reader.number(setting("WINDOW", "2", "Batches with unanswered commands that a gateway keeps on the bus, per partition"), 1..=64) as usize,
+        connections: reader.number(
+            setting("CONNECTIONS_MAX", "18000", "Connections of one gateway; below the open-file limit"),
+            16..=10_000_000,
+        ) as usize,
+        window: reader.number(
+            setting("WINDOW", "2", "Batches with unanswered commands that a gateway keeps on the bus, per partition"),
+            1..=64,
+        ) as usize,
     }
 }
 
@@ -256,8 +295,9 @@ fn store(reader: &mut Reader<'_>) -> StoreConfig {
         meaning: "PostgreSQL: postgres://user:password@host:5432/name?sslmode=require; `rookery up` starts a private one without it",
         secret: true,
     });
-    let mut part =
-        |name, default, meaning| reader.text(Setting { secret: name == "POSTGRES_PASSWORD", ..setting(name, default, meaning) });
+    let mut part = |name, default, meaning| {
+        reader.text(Setting { secret: name == "POSTGRES_PASSWORD", ..setting(name, default, meaning) })
+    };
     let database = part("POSTGRES_DB", "", "Database, where DATABASE_URL is not set");
     let user = part("POSTGRES_USER", "postgres", "User, with POSTGRES_DB").unwrap_or_default();
     let password = part("POSTGRES_PASSWORD", "", "Password, with POSTGRES_DB").unwrap_or_default();
@@ -266,13 +306,17 @@ fn store(reader: &mut Reader<'_>) -> StoreConfig {
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
     let url = url.or_else(|| {
         database.map(|name| {
-            let (name, user, password, host, port) = (quoted(&name), quoted(&user), quoted(&password), quoted(&host), quoted(&port));
+            let (name, user, password, host, port) =
+                (quoted(&name), quoted(&user), quoted(&password), quoted(&host), quoted(&port));
             format!("dbname='{name}' user='{user}' password='{password}' host='{host}' port='{port}'")
         })
     });
     let (url, schema) = match url {
         None => {
-            reader.fail("DATABASE_URL", "is required: the address of a PostgreSQL server (`rookery up` starts a private one by itself)");
+            reader.fail(
+                "DATABASE_URL",
+                "is required: the address of a PostgreSQL server (`rookery up` starts a private one by itself)",
+            );
             (String::new(), None)
         }
         Some(url) => take_schema(&url),
@@ -287,7 +331,9 @@ fn store(reader: &mut Reader<'_>) -> StoreConfig {
     {
         reader.fail("DATABASE_URL", format!("is not a PostgreSQL address: {error}"));
     }
-    let pool = reader.number(setting("DATABASE_POOL", "16", "Connections for requests, beside those of the sequencers"), 2..=1000) as usize;
+    let pool = reader
+        .number(setting("DATABASE_POOL", "16", "Connections for requests, beside those of the sequencers"), 2..=1000)
+        as usize;
     StoreConfig { url: Secret::new(url), schema, pool }
 }
 
@@ -308,7 +354,10 @@ fn log(reader: &mut Reader<'_>) -> LogConfig {
         directory: reader
             .text(setting("LOG_DIR", "", "Directory for combined.log and error.log; `rookery up` uses ./logs"))
             .map(Into::into),
-        file_bytes: reader.number(setting("LOG_FILE_BYTES", "10485760", "Size at which a log file is turned; five are kept"), 65_536..=1 << 40),
+        file_bytes: reader.number(
+            setting("LOG_FILE_BYTES", "10485760", "Size at which a log file is turned; five are kept"),
+            65_536..=1 << 40,
+        ),
     }
 }
 
@@ -341,7 +390,9 @@ fn origin_list(text: &str) -> Result<Vec<String>, String> {
             let plain = origin.trim_end_matches('/');
             match host {
                 _ if origin == "*" => Ok(origin.to_owned()),
-                Some(host) if !host.trim_end_matches('/').is_empty() && !host.trim_end_matches('/').contains('/') => Ok(plain.to_ascii_lowercase()),
+                Some(host) if !host.trim_end_matches('/').is_empty() && !host.trim_end_matches('/').contains('/') => {
+                    Ok(plain.to_ascii_lowercase())
+                }
                 _ => Err(format!("{origin} is not an origin like https://chat.example.org")),
             }
         })
@@ -353,7 +404,10 @@ fn network(text: &str) -> Result<(IpAddr, u8), String> {
     let address: IpAddr = address.parse().map_err(|_| format!("{text} is not a network like 10.0.0.0/8"))?;
     let widest = if address.is_ipv4() { 32 } else { 128 };
     let prefix = if prefix.is_empty() { Some(widest) } else { prefix.parse().ok() };
-    prefix.filter(|p| *p <= widest).map(|p| (address, p)).ok_or_else(|| format!("{text} is not a network like 10.0.0.0/8"))
+    prefix
+        .filter(|p| *p <= widest)
+        .map(|p| (address, p))
+        .ok_or_else(|| format!("{text} is not a network like 10.0.0.0/8"))
 }
 
 /// `900`, `900s`, `15m`, `1h`, `7d`.
@@ -380,7 +434,12 @@ mod tests {
 
     #[test]
     fn all_errors_at_once() {
-        let env = Environment::of([("PORT", "99999"), ("JWT_SECRET", "short"), ("CORS_ORIGIN", "example.org"), ("LOG_FORMAT", "xml")]);
+        let env = Environment::of([
+            ("PORT", "99999"),
+            ("JWT_SECRET", "short"),
+            ("CORS_ORIGIN", "example.org"),
+            ("LOG_FORMAT", "xml"),
+        ]);
         let errors = Config::read(&env).expect_err("five things are wrong");
         let names: Vec<_> = errors.iter().map(|error| error.name.as_str()).collect();
         assert_eq!(names, ["PORT", "CORS_ORIGIN", "JWT_SECRET", "DATABASE_URL", "LOG_FORMAT"]);

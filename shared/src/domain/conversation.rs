@@ -129,7 +129,9 @@ mod tests {
     #[test]
     fn a_direct_conversation_is_only_talked_in() {
         use Permission::*;
-        for permission in [DeleteOthers, Rename, AddMembers, Leave, CloseConversation, RemoveMember { target: Role::Member }] {
+        for permission in
+            [DeleteOthers, Rename, AddMembers, Leave, CloseConversation, RemoveMember { target: Role::Member }]
+        {
             assert!(ROLES.iter().all(|role| !may(ConversationKind::Direct, *role, permission)));
         }
     }

@@ -20,8 +20,13 @@ pub fn normal_email(email: &str) -> Result<String, &'static str> {
         return Err("must have at most 254 bytes");
     }
     let shaped = email.split_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty() && local.len() <= 64 && domain.len() >= 3 && domain.contains('.') && !domain.starts_with('.')
-            && !domain.ends_with('.') && !domain.contains('@')
+        !local.is_empty()
+            && local.len() <= 64
+            && domain.len() >= 3
+            && domain.contains('.')
+            && !domain.starts_with('.')
+            && !domain.ends_with('.')
+            && !domain.contains('@')
     });
     if !shaped || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("must be an email address");
@@ -70,7 +75,9 @@ mod tests {
     #[test]
     fn emails() {
         assert_eq!(normal_email("Ann@Example.org").as_deref(), Ok("ann@example.org"));
-        for bad in ["ann", "@example.org", "ann@org", "a b@example.org", "ann@ex@ample.org", "ann@.org", "ann@example.org."] {
+        for bad in
+            ["ann", "@example.org", "ann@org", "a b@example.org", "ann@ex@ample.org", "ann@.org", "ann@example.org."]
+        {
             assert!(normal_email(bad).is_err(), "{bad}");
         }
         assert!(normal_email(&format!("{}@example.org", "a".repeat(64))).is_ok());

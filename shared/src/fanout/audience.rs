@@ -41,7 +41,9 @@ impl Audiences {
         wanted: impl Iterator<Item = &'a To> + Clone,
     ) -> Result<Vec<Option<Arc<Audience>>>, FanoutError> {
         let cached = |to: &To| match to {
-            To::Members { conversation, version } => self.cache.get(conversation).filter(|audience| audience.version >= *version),
+            To::Members { conversation, version } => {
+                self.cache.get(conversation).filter(|audience| audience.version >= *version)
+            }
             To::Users(_) => None,
         };
         let mut found: Vec<Option<Arc<Audience>>> = wanted.clone().map(cached).collect();
@@ -77,7 +79,8 @@ impl Audiences {
             (To::Users(to), _) => users.extend_from_slice(to),
             (To::Members { .. }, Some(audience)) => {
                 let first = group.events.first().and_then(|event| event.position.place());
-                let joined = audience.members.iter().filter(|(_, joined)| first.is_none_or(|(_, place)| *joined < place));
+                let joined =
+                    audience.members.iter().filter(|(_, joined)| first.is_none_or(|(_, place)| *joined < place));
                 users.extend(joined.map(|(user, _)| *user));
             }
             (To::Members { .. }, None) => {}

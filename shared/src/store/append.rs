@@ -41,7 +41,7 @@ span AS MATERIALIZED (
 head AS (UPDATE conversations v SET last_seq = hi, changed_at = span.at FROM span WHERE v.id = span.conv),
 put AS (
     INSERT INTO messages (conversation_id, seq, id, sender_id, kind, body, extra, reply_to, digest, rev, created_at)
-    SELECT conv, seq, id, sender, kind, body, extra::jsonb, reply_to, digest, last_rev, at FROM placed WHERE verdict = 5 ORDER BY id),
+    SELECT conv, seq, id, sender, kind, body, extra::json, reply_to, digest, last_rev, at FROM placed WHERE verdict = 5 ORDER BY id),
 box AS (
     INSERT INTO outbox (id, worker, events)
     SELECT $10::uuid, $11::bigint, jsonb_agg(jsonb_build_object('Conversation', jsonb_build_object('id', conv, 'from', lo - 1 + rev, 'to', hi + rev)))
@@ -149,7 +149,8 @@ impl Appender {
         client
             .batch_execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_mergejoin = off; SET jit = off")
             .await?;
-        let (lock, append, mark) = future::try_join3(client.prepare(LOCK), client.prepare(APPEND), client.prepare(MARK)).await?;
+        let (lock, append, mark) =
+            future::try_join3(client.prepare(LOCK), client.prepare(APPEND), client.prepare(MARK)).await?;
         Ok(Self { session, lock, append, mark })
     }
 
@@ -182,8 +183,18 @@ impl Appender {
                 .query(
                     &self.append,
                     &[
-                        &rows.ord, &rows.id, &rows.conversation, &rows.sender, &rows.kind, &rows.body, &rows.extra,
-                        &rows.reply_to, &rows.digest, &book.outbox, &book.worker, &book.handed_on,
+                        &rows.ord,
+                        &rows.id,
+                        &rows.conversation,
+                        &rows.sender,
+                        &rows.kind,
+                        &rows.body,
+                        &rows.extra,
+                        &rows.reply_to,
+                        &rows.digest,
+                        &book.outbox,
+                        &book.worker,
+                        &book.handed_on,
                     ],
                 )
                 .await
@@ -192,7 +203,9 @@ impl Appender {
             if marks.is_empty() {
                 return Ok(vec![]);
             }
-            client.query(&self.mark, &[&marked.ord, &marked.conversation, &marked.user, &marked.read, &marked.delivered]).await
+            client
+                .query(&self.mark, &[&marked.ord, &marked.conversation, &marked.user, &marked.read, &marked.delivered])
+                .await
         };
         // join polls in order, so all five are in the connection's queue before the first answer: one flush.
         let (begin, locked, marked, appended, commit) = future::join5(
@@ -233,7 +246,11 @@ fn appended_row(row: &Row) -> Result<Appended> {
 }
 
 fn marked_row(row: &Row) -> Option<Marked> {
-    Some(Marked { read_seq: row.get::<_, Option<i64>>(1)?, delivered_seq: row.get::<_, Option<i64>>(2)?, changed: row.get::<_, Option<bool>>(3)? })
+    Some(Marked {
+        read_seq: row.get::<_, Option<i64>>(1)?,
+        delivered_seq: row.get::<_, Option<i64>>(2)?,
+        changed: row.get::<_, Option<bool>>(3)?,
+    })
 }
 
 /// The batch by columns, as `unnest` takes it.

@@ -109,7 +109,12 @@ impl ApplyTx<'_> {
         Ok(rows == 1)
     }
 
-    pub async fn update_conversation(&self, id: ConversationId, title: Option<&str>, description: Option<&str>) -> Result<()> {
+    pub async fn update_conversation(
+        &self,
+        id: ConversationId,
+        title: Option<&str>,
+        description: Option<&str>,
+    ) -> Result<()> {
         let sql = "UPDATE conversations SET title = coalesce($2, title), description = coalesce($3, description) WHERE id = $1";
         self.tx.execute(sql, &[&id.0, &title, &description]).await?;
         Ok(())
@@ -157,7 +162,10 @@ impl ApplyTx<'_> {
 
     pub async fn insert_executed(&self, id: CommandId, actor: UserId, reply: &StoredReply) -> Result<()> {
         self.tx
-            .execute("INSERT INTO executed (id, actor, reply) VALUES ($1, $2, $3)", &[&id.0, &actor.0, &reply.to_value()])
+            .execute(
+                "INSERT INTO executed (id, actor, reply) VALUES ($1, $2, $3)",
+                &[&id.0, &actor.0, &reply.to_value()],
+            )
             .await?;
         Ok(())
     }

@@ -8,17 +8,17 @@ pub(super) const EPOCH: &str = "e.value || '.' || (SELECT timeline_id FROM pg_co
 impl Store {
     /// The database's own epoch joined with PostgreSQL's timeline: a restore changes the first, a failover the second.
     pub async fn get_epoch(&self) -> Result<String> {
-        let row = self
-            .client()
-            .await?
-            .query_one(&format!("SELECT {EPOCH} FROM meta e WHERE e.key = 'epoch'"), &[])
-            .await?;
+        let row =
+            self.client().await?.query_one(&format!("SELECT {EPOCH} FROM meta e WHERE e.key = 'epoch'"), &[]).await?;
         Ok(row.get(0))
     }
 
     /// A new epoch: every client reads everything anew. For a database that was restored.
     pub async fn update_epoch(&self) -> Result<()> {
-        self.client().await?.execute("UPDATE meta SET value = gen_random_uuid()::text WHERE key = 'epoch'", &[]).await?;
+        self.client()
+            .await?
+            .execute("UPDATE meta SET value = gen_random_uuid()::text WHERE key = 'epoch'", &[])
+            .await?;
         Ok(())
     }
 

@@ -30,7 +30,10 @@ impl Store {
     /// These sessions were used until just now.
     pub async fn update_sessions_seen(&self, sessions: &[SessionId]) -> Result<()> {
         let ids: Vec<Uuid> = sessions.iter().map(|session| session.0).collect();
-        self.client().await?.execute("UPDATE sessions SET last_used_at = clock_timestamp() WHERE id = ANY($1)", &[&ids]).await?;
+        self.client()
+            .await?
+            .execute("UPDATE sessions SET last_used_at = clock_timestamp() WHERE id = ANY($1)", &[&ids])
+            .await?;
         Ok(())
     }
 }

@@ -11,7 +11,8 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 /// Of `users u`.
-pub(crate) const USER_COLUMNS: &str = "u.id AS u_id, u.username, u.display_name, u.avatar AS u_avatar, u.bio, u.verified, u.created_at AS u_created_at";
+pub(crate) const USER_COLUMNS: &str =
+    "u.id AS u_id, u.username, u.display_name, u.avatar AS u_avatar, u.bio, u.verified, u.created_at AS u_created_at";
 
 pub(crate) fn user_view(row: &Row) -> UserView {
     UserView {
@@ -29,7 +30,7 @@ pub(crate) fn user_view(row: &Row) -> UserView {
 
 /// Of `conversations c`.
 pub(crate) const CONVERSATION_COLUMNS: &str = "c.id AS c_id, c.kind AS c_kind, c.title, c.description, c.avatar AS c_avatar, c.visibility, \
-     c.settings::text AS settings, c.member_count, c.last_seq, c.last_rev, c.created_at AS c_created_at, c.changed_at";
+     c.settings::text AS settings, c.member_count, c.last_seq, c.last_rev, c.created_at AS c_created_at, c.changed_at, c.closed_at";
 
 pub(crate) fn conversation_view(row: &Row) -> Result<ConversationView> {
     let settings = RawValue::from_string(row.get("settings"));
@@ -46,6 +47,7 @@ pub(crate) fn conversation_view(row: &Row) -> Result<ConversationView> {
         rev: row.get("last_rev"),
         created_at: row.get("c_created_at"),
         updated_at: row.get("changed_at"),
+        closed_at: row.get("closed_at"),
         last_message: None,
         unread: None,
         me: None,
@@ -68,7 +70,9 @@ pub(crate) fn message_kind(text: &str) -> MessageKind {
 
 pub(crate) fn message_view(row: &Row) -> Result<MessageView> {
     let extra: Extra = match row.get::<_, Option<&str>>("extra") {
-        Some(text) => serde_json::from_str(text).map_err(|error| StoreError::Broken(format!("messages.extra: {error}")))?,
+        Some(text) => {
+            serde_json::from_str(text).map_err(|error| StoreError::Broken(format!("messages.extra: {error}")))?
+        }
         None => Extra::default(),
     };
     Ok(MessageView {

@@ -33,7 +33,8 @@ impl Store {
     /// Which step the database is at, and which one this program knows.
     pub async fn schema_versions(&self) -> Result<(i32, i32)> {
         let client = self.client().await?;
-        let known = embedded::migrations::runner().get_migrations().iter().map(|step| step.version() as i32).max().unwrap_or(0);
+        let known =
+            embedded::migrations::runner().get_migrations().iter().map(|step| step.version()).max().unwrap_or(0);
         let table = client.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?;
         if !table.get::<_, bool>(0) {
             return Ok((0, known));
@@ -55,7 +56,9 @@ impl Store {
         let client = self.client().await?;
         let fsync: String = client.query_one("SHOW fsync", &[]).await?.get(0);
         if fsync != "on" {
-            return Err(StoreError::Broken("fsync is off in PostgreSQL: an answered message could be lost; switch it on".into()));
+            return Err(StoreError::Broken(
+                "fsync is off in PostgreSQL: an answered message could be lost; switch it on".into(),
+            ));
         }
         Ok(())
     }

@@ -59,7 +59,8 @@ pub async fn drop_database(server: &str, name: &str) -> Result<()> {
 
 /// Makes all refresh tokens older, as if `by` had passed since they were issued and used.
 pub async fn age_refresh_tokens(store: &Store, by: std::time::Duration) -> Result<()> {
-    let sql = "UPDATE refresh_tokens SET issued_at = issued_at - age, expires_at = expires_at - age, used_at = used_at - age
+    let sql =
+        "UPDATE refresh_tokens SET issued_at = issued_at - age, expires_at = expires_at - age, used_at = used_at - age
          FROM make_interval(secs => $1) AS age";
     store.client().await?.execute(sql, &[&by.as_secs_f64()]).await?;
     Ok(())
@@ -73,6 +74,9 @@ mod tests {
     fn the_database_is_replaced_in_both_forms() {
         assert_eq!(url_of("postgres://u@h:1/x?sslmode=disable", "n"), "postgres://u@h:1/n?sslmode=disable");
         assert_eq!(url_of("postgres://u@h:1", "n"), "postgres://u@h:1/n");
-        assert_eq!(url_of("host='/tmp/a b' user=rookery dbname=postgres", "n"), "host='/tmp/a b' user=rookery dbname=postgres dbname=n");
+        assert_eq!(
+            url_of("host='/tmp/a b' user=rookery dbname=postgres", "n"),
+            "host='/tmp/a b' user=rookery dbname=postgres dbname=n"
+        );
     }
 }

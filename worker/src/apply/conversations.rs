@@ -23,14 +23,23 @@ pub struct New<'a> {
 }
 
 /// Begins a conversation. The direct one of two people is there at most once: asking again gives it.
-pub async fn create(tx: &ApplyTx<'_>, actor: UserId, there: Option<ConversationRow>, new: New<'_>) -> Result<Effect, Stop> {
+pub async fn create(
+    tx: &ApplyTx<'_>,
+    actor: UserId,
+    there: Option<ConversationRow>,
+    new: New<'_>,
+) -> Result<Effect, Stop> {
     let mut members: Vec<UserId> = new.members.iter().copied().filter(|user| *user != actor).collect();
     members.sort_unstable();
     members.dedup();
-    if new.kind == ConversationKind::Direct && (members.len() != 1 || new.id != ConversationId::direct(actor, members[0])) {
+    if new.kind == ConversationKind::Direct
+        && (members.len() != 1 || new.id != ConversationId::direct(actor, members[0]))
+    {
         return Err(Refusal::field("member_ids", "of a direct conversation names exactly one other person").into());
     }
-    if there.is_some() || !tx.insert_conversation(new.id, new.kind, new.title, new.description.unwrap_or(""), actor).await? {
+    if there.is_some()
+        || !tx.insert_conversation(new.id, new.kind, new.title, new.description.unwrap_or(""), actor).await?
+    {
         return again(tx, actor, new).await;
     }
     let mut everybody = members.clone();
@@ -44,7 +53,8 @@ pub async fn create(tx: &ApplyTx<'_>, actor: UserId, there: Option<ConversationR
     tx.insert_members(new.id, &members, Role::Member, 0, Place(0)).await?;
     tx.update_member_count(new.id).await?;
     let data = created_data(tx, new.id, actor).await?;
-    let (groups, durable) = user_events(tx, &everybody, EventName::ConversationCreated, "conversation.added", new.id, &data).await?;
+    let (groups, durable) =
+        user_events(tx, &everybody, EventName::ConversationCreated, "conversation.added", new.id, &data).await?;
     Ok(Effect { created: true, json: answer(tx, new.id).await?, groups, durable, members_changed: true, message: None })
 }
 
@@ -53,7 +63,9 @@ async fn again(tx: &ApplyTx<'_>, actor: UserId, new: New<'_>) -> Result<Effect, 
     let taken = || Refusal::new(Code::IdConflict, "this id was used for another conversation");
     let there = tx.lock_conversation(new.id).await?.ok_or_else(taken)?;
     let member = tx.get_member(new.id, actor).await?;
-    let same = there.kind == new.kind && member.is_some() && (new.kind == ConversationKind::Direct || there.created_by == actor);
+    let same = there.kind == new.kind
+        && member.is_some()
+        && (new.kind == ConversationKind::Direct || there.created_by == actor);
     if !same {
         return Err(taken().into());
     }
@@ -78,9 +90,14 @@ pub async fn update(act: &Act<'_, '_>, title: Option<&str>, description: Option<
     }
     act.tx.update_conversation(conversation.id, title, description).await?;
     let data = json!({ "actor_id": act.actor, "title": title, "description": description });
-    let changed = act.tx.append_change(conversation.id, EventName::ConversationUpdated, act.actor, None, &data, 0).await?;
+    let changed =
+        act.tx.append_change(conversation.id, EventName::ConversationUpdated, act.actor, None, &data, 0).await?;
     let view = act.tx.get_conversation_view(conversation.id).await?;
-    let event = act.event(EventName::ConversationUpdated, &changed, bytes(&json!({ "actor_id": act.actor, "conversation": view })));
+    let event = act.event(
+        EventName::ConversationUpdated,
+        &changed,
+        bytes(&json!({ "actor_id": act.actor, "conversation": view })),
+    );
     Ok(Effect {
         json: bytes(&json!({ "conversation": view })),
         groups: vec![(act.to_members(&changed), vec![event])],

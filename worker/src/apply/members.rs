@@ -36,15 +36,18 @@ pub async fn add(act: &Act<'_, '_>, users: &[UserId]) -> Result<Effect, Stop> {
     let data = json!({ "actor_id": act.actor, "members": views, "member_count": conversation.member_count as usize + added.len() });
     let change = json!({ "actor_id": act.actor, "user_ids": added });
     let count = added.len() as i32;
-    let changed = act.tx.append_change(conversation.id, EventName::MemberAdded, act.actor, None, &change, count).await?;
+    let changed =
+        act.tx.append_change(conversation.id, EventName::MemberAdded, act.actor, None, &change, count).await?;
     let event = act.event(EventName::MemberAdded, &changed, bytes(&data));
     let created = super::conversations::created_data(act.tx, conversation.id, act.actor).await?;
     let (mut groups, mut durable) =
-        user_events(act.tx, &added, EventName::ConversationCreated, "conversation.added", conversation.id, &created).await?;
+        user_events(act.tx, &added, EventName::ConversationCreated, "conversation.added", conversation.id, &created)
+            .await?;
     // The joining itself goes to those who were there before; the list of that version leaves out whom it is about.
     groups.insert(0, (act.to_members(&changed), vec![event]));
     durable.push(act.pointer(&changed));
-    let json = bytes(&json!({ "conversation_id": conversation.id, "members": views, "seq": changed.seq, "rev": changed.rev }));
+    let json =
+        bytes(&json!({ "conversation_id": conversation.id, "members": views, "seq": changed.seq, "rev": changed.rev }));
     Ok(Effect { json, groups, durable, members_changed: true, created: true, message: None })
 }
 
@@ -75,10 +78,12 @@ pub async fn remove(act: &Act<'_, '_>, user: UserId) -> Result<Effect, Stop> {
     }
     let gone = bytes(&json!({ "conversation_id": conversation.id, "reason": "removed", "actor_id": act.actor }));
     let (private, more) =
-        user_events(act.tx, &[user], EventName::ConversationDeleted, "conversation.removed", conversation.id, &gone).await?;
+        user_events(act.tx, &[user], EventName::ConversationDeleted, "conversation.removed", conversation.id, &gone)
+            .await?;
     groups.extend(private);
     durable.extend(more);
-    let json = bytes(&json!({ "conversation_id": conversation.id, "user_id": user, "seq": changed.seq, "rev": changed.rev }));
+    let json =
+        bytes(&json!({ "conversation_id": conversation.id, "user_id": user, "seq": changed.seq, "rev": changed.rev }));
     Ok(Effect { json, groups, durable, members_changed: true, created: false, message: None })
 }
 
@@ -118,7 +123,8 @@ pub async fn set_role(act: &Act<'_, '_>, user: UserId, to: Role) -> Result<Effec
     }
     act.tx.update_role(act.conversation.id, user, to).await?;
     let data = json!({ "actor_id": act.actor, "user_id": user, "role": to });
-    let changed = act.tx.append_change(act.conversation.id, EventName::MemberUpdated, act.actor, None, &data, 0).await?;
+    let changed =
+        act.tx.append_change(act.conversation.id, EventName::MemberUpdated, act.actor, None, &data, 0).await?;
     Ok(Effect {
         json: answer(changed.seq, changed.rev),
         groups: vec![(act.to_members(&changed), vec![act.event(EventName::MemberUpdated, &changed, bytes(&data))])],

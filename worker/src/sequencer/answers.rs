@@ -1,6 +1,9 @@
 //! From what was stored to what is said: the events, made once for everybody, and the answers to those who asked.
 
-use super::{commit::refused, plan::{Item, Round, Sending}};
+use super::{
+    commit::{Verdicts, refused},
+    plan::{Item, Round, Sending},
+};
 use crate::{Shared, apply::Applied, handover::Committed};
 use bytes::Bytes;
 use serde::Serialize;
@@ -24,39 +27,47 @@ struct MessageData<'a> {
     message: &'a MessageView,
 }
 
-/// The groups of one round, a conversation each, in the order of their first command.
+/// What one round has to say about one conversation.
+struct Speech {
+    conversation: ConversationId,
+    version: i64,
+    events: Vec<Event>,
+    replies: Vec<(GatewayRef, Reply)>,
+}
+
+/// One for each conversation of the round, in the order of their first command.
 #[derive(Default)]
 struct Groups {
     by_conversation: HashMap<ConversationId, usize>,
-    groups: Vec<(ConversationId, i64, Vec<Event>, Vec<(GatewayRef, Reply)>)>,
+    speeches: Vec<Speech>,
 }
 
 impl Groups {
-    fn of(&mut self, conversation: ConversationId, version: i64) -> &mut (ConversationId, i64, Vec<Event>, Vec<(GatewayRef, Reply)>) {
-        let next = self.groups.len();
+    fn of(&mut self, conversation: ConversationId, version: i64) -> &mut Speech {
+        let next = self.speeches.len();
         let index = *self.by_conversation.entry(conversation).or_insert(next);
         if index == next {
-            self.groups.push((conversation, version, vec![], vec![]));
+            self.speeches.push(Speech { conversation, version, events: vec![], replies: vec![] });
         }
-        let group = &mut self.groups[index];
-        group.1 = group.1.max(version);
-        group
+        let speech = &mut self.speeches[index];
+        speech.version = speech.version.max(version);
+        speech
     }
 
     fn finish(self) -> Vec<Group> {
-        let group = |(conversation, version, events, replies): (_, _, Vec<Event>, _)| {
+        let group = |Speech { conversation, version, events, replies }: Speech| {
             // Nobody but those who asked is concerned: no members to look up.
             let to = if events.is_empty() { To::Users([].into()) } else { To::Members { conversation, version } };
             Group { to, events: events.into(), replies }
         };
-        self.groups.into_iter().map(group).collect()
+        self.speeches.into_iter().map(group).collect()
     }
 }
 
 pub async fn of_round(
     shared: &Shared,
     round: &Round<'_>,
-    (sends, marks): &(Vec<Result<Appended, Refusal>>, Vec<Result<Option<Marked>, Refusal>>),
+    (sends, marks): &Verdicts,
     outbox: Uuid,
 ) -> Result<Committed, StoreError> {
     let mut groups = Groups::default();
@@ -65,14 +76,14 @@ pub async fn of_round(
     let mut stored = 0;
     for (sending, appended) in round.sends.iter().zip(sends) {
         let version = appended.as_ref().map_or(0, |appended| appended.member_version);
-        let (_, _, events, replies) = groups.of(sending.send.conversation_id, version);
+        let speech = groups.of(sending.send.conversation_id, version);
         let outcome = match appended {
             Err(refusal) => refused(refusal.clone()),
             Ok(appended) => match appended.verdict {
                 Verdict::New => {
                     stored += 1;
                     let data = json(&MessageData { message: &view(sending, appended) });
-                    events.push(event(sending.send.conversation_id, appended, data.clone()));
+                    speech.events.push(event(sending.send.conversation_id, appended, data.clone()));
                     Outcome::Ok { created: true, json: data }
                 }
                 Verdict::Same => match repeated.get(&sending.id) {
@@ -82,16 +93,21 @@ pub async fn of_round(
                 verdict => refused(refusal(verdict)),
             },
         };
-        answer(replies, &sending.items, outcome);
+        answer(&mut speech.replies, &sending.items, outcome);
     }
-    for group in &groups.groups {
-        spans.extend(span(group.0, &group.2));
+    for speech in &groups.speeches {
+        spans.extend(span(speech.conversation, &speech.events));
     }
     for (item, marked) in round.marks.iter().zip(marks) {
         mark_answer(shared, &mut groups, *item, marked);
     }
     metrics::counter!("rookery_messages_stored_total").increment(stored);
-    Ok(Committed { groups: groups.finish(), outbox: (!spans.is_empty()).then_some((outbox, spans)), acks: vec![], forget: None })
+    Ok(Committed {
+        groups: groups.finish(),
+        outbox: (!spans.is_empty()).then_some((outbox, spans)),
+        acks: vec![],
+        forget: None,
+    })
 }
 
 /// Everybody who sent the same; only the first has created it.
@@ -117,7 +133,11 @@ fn span(conversation: ConversationId, events: &[Event]) -> Option<DurableEvent> 
 }
 
 /// Messages that were stored before, as they are now.
-async fn repeated(shared: &Shared, round: &Round<'_>, sends: &[Result<Appended, Refusal>]) -> Result<HashMap<MessageId, Bytes>, StoreError> {
+async fn repeated(
+    shared: &Shared,
+    round: &Round<'_>,
+    sends: &[Result<Appended, Refusal>],
+) -> Result<HashMap<MessageId, Bytes>, StoreError> {
     let places: Vec<(ConversationId, i64)> = round
         .sends
         .iter()
@@ -137,7 +157,8 @@ async fn repeated(shared: &Shared, round: &Round<'_>, sends: &[Result<Appended, 
 
 fn view(sending: &Sending<'_>, appended: &Appended) -> MessageView {
     // It was made from an `Extra` by the gateway; one that does not read is stored, and shown without it.
-    let extra: Extra = sending.send.extra.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let extra: Extra =
+        sending.send.extra.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     MessageView {
         id: sending.id,
         conversation_id: sending.send.conversation_id,
@@ -190,8 +211,7 @@ fn mark_answer(shared: &Shared, groups: &mut Groups, item: Item<'_>, marked: &Re
             Outcome::Ok { created: false, json: json(&data) }
         }
     };
-    let (_, _, _, replies) = groups.of(conversation_id, 0);
-    replies.push((item.from, Reply { ticket: item.envelope.ticket, outcome }));
+    groups.of(conversation_id, 0).replies.push((item.from, Reply { ticket: item.envelope.ticket, outcome }));
 }
 
 /// What one applied command says.

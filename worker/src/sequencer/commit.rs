@@ -18,7 +18,11 @@ use shared::{
 use std::collections::HashMap;
 use uuid::Uuid;
 
-pub async fn store(shared: &Shared, connections: &mut Connections, taken: &[Taken]) -> Result<Vec<Committed>, StoreError> {
+pub async fn store(
+    shared: &Shared,
+    connections: &mut Connections,
+    taken: &[Taken],
+) -> Result<Vec<Committed>, StoreError> {
     let mut remaining: Vec<Item<'_>> = vec![];
     for batch in taken {
         let batch = &batch.delivery.batch;
@@ -39,9 +43,14 @@ pub async fn store(shared: &Shared, connections: &mut Connections, taken: &[Take
 }
 
 /// What the append said of a round.
-type Verdicts = (Vec<Result<Appended, Refusal>>, Vec<Result<Option<Marked>, Refusal>>);
+pub(super) type Verdicts = (Vec<Result<Appended, Refusal>>, Vec<Result<Option<Marked>, Refusal>>);
 
-async fn append(shared: &Shared, connections: &mut Connections, round: &Round<'_>, committed: &mut Vec<Committed>) -> Result<(), StoreError> {
+async fn append(
+    shared: &Shared,
+    connections: &mut Connections,
+    round: &Round<'_>,
+    committed: &mut Vec<Committed>,
+) -> Result<(), StoreError> {
     let outbox = Uuid::now_v7();
     let (sends, marks) = match together(shared, connections, round, outbox).await {
         Ok((sends, marks)) => (sends.into_iter().map(Ok).collect(), marks.into_iter().map(Ok).collect()),
@@ -115,7 +124,12 @@ fn merged(items: &[Item<'_>]) -> (Vec<NewMarks>, Vec<usize>) {
 }
 
 /// Each command in a transaction of its own; the guilty ones are refused, their neighbours stored.
-async fn one_by_one(shared: &Shared, connections: &mut Connections, round: &Round<'_>, committed: &mut Vec<Committed>) -> Result<(), StoreError> {
+async fn one_by_one(
+    shared: &Shared,
+    connections: &mut Connections,
+    round: &Round<'_>,
+    committed: &mut Vec<Committed>,
+) -> Result<(), StoreError> {
     for sending in &round.sends {
         let alone = Round { sends: vec![sending.clone()], ..Round::default() };
         let outbox = Uuid::now_v7();

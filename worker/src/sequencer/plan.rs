@@ -45,11 +45,13 @@ pub fn next_round<'a>(remaining: &mut Vec<Item<'a>>) -> Round<'a> {
     let mut stages: HashMap<ConversationId, Stage> = HashMap::new();
     let mut known: HashMap<MessageId, usize> = HashMap::with_capacity(remaining.len());
     // Most batches are sends and marks alone: then no conversation has a stage.
-    let only_sends = remaining.iter().all(|item| matches!(item.envelope.command, Command::Send(_) | Command::Mark { .. }));
+    let only_sends =
+        remaining.iter().all(|item| matches!(item.envelope.command, Command::Send(_) | Command::Mark { .. }));
     let mut rest = vec![];
     for item in remaining.drain(..) {
         let conversation = item.envelope.command.conversation();
-        let stage = if only_sends { &mut Stage::Sends.clone() } else { stages.entry(conversation).or_insert(Stage::Sends) };
+        let stage =
+            if only_sends { &mut Stage::Sends.clone() } else { stages.entry(conversation).or_insert(Stage::Sends) };
         match (&item.envelope.command, *stage) {
             (Command::Send(send), Stage::Sends) => {
                 if !add_send(&mut round, &mut known, item, send) {
@@ -74,7 +76,12 @@ pub fn next_round<'a>(remaining: &mut Vec<Item<'a>>) -> Round<'a> {
 }
 
 /// False: another message under an id of this round; it is judged when that one is stored.
-fn add_send<'a>(round: &mut Round<'a>, known: &mut HashMap<MessageId, usize>, item: Item<'a>, send: &'a SendMessage) -> bool {
+fn add_send<'a>(
+    round: &mut Round<'a>,
+    known: &mut HashMap<MessageId, usize>,
+    item: Item<'a>,
+    send: &'a SendMessage,
+) -> bool {
     let id = MessageId(item.envelope.id.0);
     let digest = content_digest(send.kind, &send.body, send.extra.as_deref(), send.reply_to);
     match known.entry(id) {
@@ -85,7 +92,9 @@ fn add_send<'a>(round: &mut Round<'a>, known: &mut HashMap<MessageId, usize>, it
         }
         Entry::Occupied(entry) => {
             let first = &mut round.sends[*entry.get()];
-            let same = first.digest == digest && first.sender == item.envelope.actor && first.send.conversation_id == send.conversation_id;
+            let same = first.digest == digest
+                && first.sender == item.envelope.actor
+                && first.send.conversation_id == send.conversation_id;
             if same {
                 first.items.push(item);
             }
@@ -100,18 +109,28 @@ mod tests {
     use shared::domain::{CommandId, GatewayId, MessageKind, SessionId};
 
     fn envelope(id: u128, conversation: u128, body: &str) -> Envelope {
-        command(id, Command::Send(SendMessage {
-            conversation_id: ConversationId(uuid::Uuid::from_u128(conversation)),
-            kind: MessageKind::Text,
-            body: body.into(),
-            extra: None,
-            reply_to: None,
-        }))
+        command(
+            id,
+            Command::Send(SendMessage {
+                conversation_id: ConversationId(uuid::Uuid::from_u128(conversation)),
+                kind: MessageKind::Text,
+                body: body.into(),
+                extra: None,
+                reply_to: None,
+            }),
+        )
     }
 
     fn command(id: u128, command: Command) -> Envelope {
         let actor = UserId(uuid::Uuid::from_u128(7));
-        Envelope { ticket: id as u64, id: CommandId(uuid::Uuid::from_u128(id)), actor, session: SessionId::default(), request_id: "".into(), command }
+        Envelope {
+            ticket: id as u64,
+            id: CommandId(uuid::Uuid::from_u128(id)),
+            actor,
+            session: SessionId::default(),
+            request_id: "".into(),
+            command,
+        }
     }
 
     fn other(id: u128, conversation: u128) -> Envelope {
@@ -137,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_conversation_keeps_its_order_around_other_commands() {
-        let batch = [envelope(1, 1, "a"), other(2, 1), other(3, 1), envelope(4, 1, "b"), other(5, 1), envelope(6, 2, "c")];
+        let batch =
+            [envelope(1, 1, "a"), other(2, 1), other(3, 1), envelope(4, 1, "b"), other(5, 1), envelope(6, 2, "c")];
         assert_eq!(rounds(&batch), [(vec![1, 6], vec![2, 3]), (vec![4], vec![5])]);
     }
 

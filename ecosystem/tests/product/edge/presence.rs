@@ -105,7 +105,8 @@ async fn a_session_watches_at_most_200_people() {
     let watch = |from: usize, to: usize| json!({ "user_ids": ids[from..to] });
     assert_eq!(socket.refused("presence.watch", watch(0, 201)).await, "invalid");
     // Asked for before the first answer came: still no more than two hundred.
-    let asked = socket.begin_together(vec![("presence.watch", watch(0, 150)), ("presence.watch", watch(50, 201))]).await;
+    let asked =
+        socket.begin_together(vec![("presence.watch", watch(0, 150)), ("presence.watch", watch(50, 201))]).await;
     let answers = [socket.answer(asked[0]).await, socket.answer(asked[1]).await];
     let refused = answers.iter().filter(|answer| answer.is_err()).count();
     assert_eq!(refused, 1, "one of them");

@@ -130,7 +130,12 @@ async fn a_browser_opens_a_socket_by_a_ticket_once() {
     let [ann, ben] = world.people(["Ann", "Ben"]).await;
     let direct = world.direct(&ann, &ben).await;
     let gateway = &world.gateways[0];
-    let ticket = async || gateway.call("POST", "/v1/auth/ticket", Some(&ann), None).await.expect(200)["ticket"].as_str().unwrap().to_owned();
+    let ticket = async || {
+        gateway.call("POST", "/v1/auth/ticket", Some(&ann), None).await.expect(200)["ticket"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let with = |ticket: &str, origin: Option<&str>| Handshake {
         query: format!("?ticket={ticket}"),
         headers: origin.map(|origin| ("origin", origin.to_owned())).into_iter().collect(),
@@ -172,7 +177,10 @@ async fn pages_of_other_origins_get_no_socket() {
     for origin in ["https://chat.example.org.evil.example", "http://chat.example.org", "https://evil.example", "null"] {
         assert_eq!(Socket::open(gateway.address, from(origin)).await.err().unwrap().status, 403, "{origin}");
     }
-    let spoken = |protocol: &str| Handshake { headers: vec![("sec-websocket-protocol", protocol.to_owned())], ..Handshake::default() };
+    let spoken = |protocol: &str| Handshake {
+        headers: vec![("sec-websocket-protocol", protocol.to_owned())],
+        ..Handshake::default()
+    };
     gateway.open_with(spoken("rookery.v1")).await.hello(&ann).await;
     assert_eq!(Socket::open(gateway.address, spoken("rookery.v9")).await.err().unwrap().status, 400);
 }
@@ -183,12 +191,19 @@ async fn who_does_not_say_who_he_is_is_sent_away() {
     let [ann, ben] = world.people(["Ann", "Ben"]).await;
     let gateway = &world.gateways[0];
     let refresh_is_no_access = json!({ "token": gateway.app.refresh_tokens.first().text() });
-    for hello in [json!({ "token": "nonsense" }), json!({}), json!({ "token": format!("{}x", ann.token) }), refresh_is_no_access] {
+    for hello in
+        [json!({ "token": "nonsense" }), json!({}), json!({ "token": format!("{}x", ann.token) }), refresh_is_no_access]
+    {
         let mut socket = gateway.open().await;
         assert_eq!(socket.refused("hello", hello).await, "unauthorized");
         assert_eq!(socket.closed().await, 4401);
     }
-    for first in [r#"{"id":1,"cmd":"conversation.list"}"#, r#"{"cmd":"heartbeat"}"#, "{", r#"{"id":1,"cmd":"hello","data":{"toke":"x"}}"#] {
+    for first in [
+        r#"{"id":1,"cmd":"conversation.list"}"#,
+        r#"{"cmd":"heartbeat"}"#,
+        "{",
+        r#"{"id":1,"cmd":"hello","data":{"toke":"x"}}"#,
+    ] {
         let mut socket = gateway.open().await;
         socket.text(first).await;
         assert_eq!(socket.closed().await, 4401, "{first}");

@@ -12,7 +12,8 @@ fn with(mut data: Value, name: &str, value: impl Into<Value>) -> Value {
 async fn a_busy_day(world: &World, ann: &mut Socket, groups: &[String; 3], ben: &Person, cal: &Person) {
     let [known, lost, other] = groups;
     let of = |group: &str| json!({ "conversation_id": group });
-    let (first, second, third) = (ann.say(known, "one").await, ann.say(known, "two").await, ann.say(known, "three").await);
+    let (first, second, third) =
+        (ann.say(known, "one").await, ann.say(known, "two").await, ann.say(known, "three").await);
     ann.ok("message.edit", with(with(of(known), "message_id", first["id"].clone()), "body", "one, edited")).await;
     ann.ok("message.edit", with(with(of(known), "message_id", first["id"].clone()), "body", "one, edited twice")).await;
     ann.ok("message.delete", with(of(known), "message_id", second["id"].clone())).await;
@@ -29,7 +30,8 @@ async fn a_busy_day(world: &World, ann: &mut Socket, groups: &[String; 3], ben: 
     // One is begun, one is lost, one is begun and lost, one is lost and found again, one is closed.
     let begun = world.group(ben, &[cal]).await;
     ann.ok("conversation.create", json!({ "kind": "group", "title": "Begun", "member_ids": [ben.id] })).await;
-    let brief = ann.ok("conversation.create", json!({ "kind": "group", "title": "Brief", "member_ids": [ben.id] })).await;
+    let brief =
+        ann.ok("conversation.create", json!({ "kind": "group", "title": "Brief", "member_ids": [ben.id] })).await;
     let brief = brief["conversation"]["id"].as_str().unwrap().to_owned();
     ann.ok("member.remove", with(of(&brief), "user_id", ben.id.as_str())).await;
     ann.ok("member.remove", with(of(lost), "user_id", ben.id.as_str())).await;
@@ -150,7 +152,8 @@ async fn one_page_holds_so_much_and_one_conversation_lags_so_far() {
             SELECT $1, n, gen_random_uuid(), $2, 'text', 'x', 0, now() FROM generate_series(1, 1001) AS n)
         UPDATE conversations SET last_seq = 1001 WHERE id = $1";
     world.run(fill, &[&id(&group), &ann.user().0]).await;
-    let ask = |seq: i64| json!({ "epoch": epoch, "urev": 2, "positions": { group.as_str(): { "seq": seq, "rev": 0 } } });
+    let ask =
+        |seq: i64| json!({ "epoch": epoch, "urev": 2, "positions": { group.as_str(): { "seq": seq, "rev": 0 } } });
     let caught_up = socket.ok("sync", ask(1)).await;
     assert_eq!(caught_up["conversations"][0]["messages"][0]["seq"], 2);
     let begun = socket.ok("sync", ask(0)).await["conversations"][0].clone();

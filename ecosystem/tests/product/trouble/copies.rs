@@ -30,7 +30,8 @@ async fn marks_of_one_person_side_by_side_are_answered_each() {
     let mut commands: Vec<_> = marks.into_iter().map(|mark| (&ben, CommandId::new(), mark)).collect();
     commands.push((&ann, CommandId::new(), read(&direct, 4)));
     let answers: Vec<_> = publisher.ask(commands).await.iter().map(json).collect();
-    let marks: Vec<_> = answers.iter().map(|a| (a["read_seq"].as_i64().unwrap(), a["delivered_seq"].as_i64().unwrap())).collect();
+    let marks: Vec<_> =
+        answers.iter().map(|a| (a["read_seq"].as_i64().unwrap(), a["delivered_seq"].as_i64().unwrap())).collect();
     assert!(marks[0].0 >= 3 && marks[1].1 >= 5 && marks[2].0 >= 1 && marks[3].0 >= 2, "{marks:?}");
     assert_eq!(marks[4], (4, 4), "{marks:?}");
     let kept = "SELECT read_seq * 10 + delivered_seq FROM members WHERE user_id = $1";
@@ -49,9 +50,16 @@ async fn poison_is_refused_alone() {
     let message = MessageId::new();
     let with_extra = |extra: &str| {
         let conversation_id = conversation(&direct);
-        Command::Send(SendMessage { conversation_id, kind: MessageKind::Text, body: "x".into(), extra: Some(extra.into()), reply_to: None })
+        Command::Send(SendMessage {
+            conversation_id,
+            kind: MessageKind::Text,
+            body: "x".into(),
+            extra: Some(extra.into()),
+            reply_to: None,
+        })
     };
-    let edit = |body: &str| Command::Edit { conversation_id: conversation(&direct), message_id: message, body: body.into() };
+    let edit =
+        |body: &str| Command::Edit { conversation_id: conversation(&direct), message_id: message, body: body.into() };
     let rename = |title: &str| Command::UpdateConversation {
         conversation_id: conversation(&group),
         title: Some(title.into()),
@@ -90,7 +98,8 @@ async fn a_late_copy_changes_nothing_and_gets_the_first_answer() {
     let (added, message, edited) = (CommandId::new(), MessageId::new(), CommandId::new());
     let add = || Command::AddMembers { conversation_id: conversation(&group), users: vec![ben.user()] };
     let remove = Command::RemoveMember { conversation_id: conversation(&group), user: ben.user() };
-    let edit = |body: &str| Command::Edit { conversation_id: conversation(&group), message_id: message, body: body.into() };
+    let edit =
+        |body: &str| Command::Edit { conversation_id: conversation(&group), message_id: message, body: body.into() };
     let first = json(&publisher.ask(vec![(&ann, added, add())]).await[0]);
     let batch = vec![
         (&ann, CommandId::new(), remove),
@@ -123,7 +132,16 @@ async fn a_late_copy_changes_nothing_and_gets_the_first_answer() {
         description: None,
     };
     let began = CommandId::new();
-    let (one, two) = (publisher.ask(vec![(&ann, began, begin())]).await, publisher.ask(vec![(&ann, began, begin())]).await);
+    let (one, two) =
+        (publisher.ask(vec![(&ann, began, begin())]).await, publisher.ask(vec![(&ann, began, begin())]).await);
     assert_eq!(json(&one[0]), json(&two[0]));
-    assert_eq!(world.number("SELECT count(*) FROM user_changes WHERE user_id = $1 AND kind = 'conversation.added'", &[&ben.user().0]).await, 2);
+    assert_eq!(
+        world
+            .number(
+                "SELECT count(*) FROM user_changes WHERE user_id = $1 AND kind = 'conversation.added'",
+                &[&ben.user().0]
+            )
+            .await,
+        2
+    );
 }

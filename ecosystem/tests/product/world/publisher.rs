@@ -70,7 +70,13 @@ pub fn conversation(text: &str) -> ConversationId {
 /// A text message.
 pub fn send(to: &str, body: &str) -> Command {
     let conversation_id = conversation(to);
-    Command::Send(SendMessage { conversation_id, kind: MessageKind::Text, body: body.into(), extra: None, reply_to: None })
+    Command::Send(SendMessage {
+        conversation_id,
+        kind: MessageKind::Text,
+        body: body.into(),
+        extra: None,
+        reply_to: None,
+    })
 }
 
 /// `ok`, or the code of the refusal.

@@ -95,7 +95,11 @@ impl ApplyTx<'_> {
     }
 
     /// Members as clients see them, in id order: all of `users`, or the first ten.
-    pub async fn list_member_views(&self, conversation: ConversationId, users: Option<&[UserId]>) -> Result<Vec<MemberView>> {
+    pub async fn list_member_views(
+        &self,
+        conversation: ConversationId,
+        users: Option<&[UserId]>,
+    ) -> Result<Vec<MemberView>> {
         let ids: Option<Vec<Uuid>> = users.map(|users| users.iter().map(|user| user.0).collect());
         let rows = self
             .tx

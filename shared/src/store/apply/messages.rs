@@ -68,7 +68,14 @@ impl ApplyTx<'_> {
     }
 
     /// Leaves a tombstone: body, extras, digest and every earlier text are gone.
-    pub async fn delete_message(&self, conversation: ConversationId, id: MessageId, seq: i64, rev: i64, at: DateTime<Utc>) -> Result<()> {
+    pub async fn delete_message(
+        &self,
+        conversation: ConversationId,
+        id: MessageId,
+        seq: i64,
+        rev: i64,
+        at: DateTime<Utc>,
+    ) -> Result<()> {
         self.tx.execute("DELETE FROM edits WHERE message_id = $1", &[&id.0]).await?;
         self.tx
             .execute(
