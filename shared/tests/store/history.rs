@@ -112,7 +112,7 @@ async fn a_message_is_shown_as_it_is_now() {
     world.delete(id, deleted).await;
     let page = page(&world, ann, id, Window::Newest, 10).await;
     let [one, two, three] = &page.items[..] else { panic!("three messages") };
-    assert_eq!((one.seq, one.payload.as_ref().map(|p| p.get())), (sealed, Some(r#"{"ciphertext": "qk0="}"#)));
+    assert_eq!((one.seq, one.payload.as_ref().map(|p| p.get())), (sealed, Some(r#"{"ciphertext":"qk0="}"#)));
     assert_eq!((one.mentions.as_slice(), one.rev), ([ann].as_slice(), 0));
     assert_eq!((&*two.body, two.rev, two.edited_at.is_some()), ("first", 1, true));
     assert_eq!((&*three.body, three.rev, three.payload.is_none()), ("", 2, true));
