@@ -48,8 +48,10 @@ enum Stage {
         re: Option<u64>,
     },
     Live,
-    /// Told to come back elsewhere; at the deadline it is closed.
+    /// Told to come back elsewhere; served until its deadline.
     Leaving,
+    /// Past that: nothing is read any more, and its last answer closes it.
+    Finishing,
 }
 
 /// Kept for every socket: small.
@@ -102,8 +104,20 @@ impl Edge {
 
     fn end(&self, cx: &mut Cx<'_>, session: &mut Session) {
         session.in_flight = session.in_flight.saturating_sub(1);
-        if usize::from(session.in_flight) + 1 == COMMANDS_IN_FLIGHT_PER_SESSION_MAX {
+        if session.stage == Stage::Finishing {
+            self.finish(cx, session);
+        } else if usize::from(session.in_flight) + 1 == COMMANDS_IN_FLIGHT_PER_SESSION_MAX {
             cx.resume_reading();
+        }
+    }
+
+    /// Leaves when nothing is owed any more; what takes longer than the time to drain is cut off with everything else.
+    fn finish(&self, cx: &mut Cx<'_>, session: &mut Session) {
+        session.stage = Stage::Finishing;
+        if session.in_flight == 0 {
+            cx.close(COME_BACK);
+        } else {
+            cx.pause_reading();
         }
     }
 }
@@ -167,8 +181,8 @@ impl Sessions for Edge {
     fn deadline(&mut self, cx: &mut Cx<'_>, session: &mut Session) {
         match session.stage {
             Stage::New => cx.close(NO_HELLO),
-            Stage::Leaving => cx.close(COME_BACK),
-            Stage::Joining { .. } | Stage::Live => {}
+            Stage::Leaving => self.finish(cx, session),
+            Stage::Joining { .. } | Stage::Live | Stage::Finishing => {}
         }
     }
 

@@ -30,7 +30,7 @@ struct Frame<'a> {
 
 impl Edge {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, session: &mut Session, text: &str) {
-        if session.stage == Stage::Leaving {
+        if session.stage == Stage::Finishing {
             return;
         }
         if text.len() > COMMAND_MAX {
