@@ -5,6 +5,8 @@
 #[path = "product/world.rs"]
 mod world;
 
+#[path = "product/edge/leaving.rs"]
+mod leaving;
 #[path = "product/edge/presence.rs"]
 mod presence;
 #[path = "product/edge/protocol.rs"]
