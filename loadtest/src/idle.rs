@@ -18,6 +18,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Memory that moves less than this in a second stands still.
+const STILL_BYTES: u64 = 256 * 1024;
+
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub struct Options {
@@ -74,6 +77,8 @@ pub struct Cost {
 pub struct Report {
     pub sockets: usize,
     pub users: usize,
+    /// The processes' memory stood still before the sockets came; if not, the figures of memory are doubtful.
+    pub settled: bool,
     pub hold_s: f64,
     pub connect: socket::Opened,
     pub costs: Vec<Cost>,
@@ -88,6 +93,7 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Wor
     let tokens = tokens(runtime, options, world)?;
     let mut swarm = Swarm::new(sockets)?;
 
+    let settled = settle(&options.pids)?;
     let slab_before = process::slab_bytes()?;
     let first = samples(&options.pids)?;
     std::thread::sleep(Duration::from_secs(options.baseline));
@@ -109,6 +115,7 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Wor
     });
     Ok(Report {
         sockets,
+        settled,
         users: tokens.len().min(sockets),
         hold_s: held_for.as_secs_f64(),
         connect,
@@ -143,6 +150,23 @@ fn tokens(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Worl
 
 fn samples(watched: &[Watched]) -> Result<Vec<Sample>> {
     watched.iter().map(Watched::sample).collect()
+}
+
+/// Waits, at most 30 s, until the processes' memory has stood still for 3 s: what signing in has freed may be given back
+/// late, and would be taken for sockets that cost less than nothing.
+fn settle(watched: &[Watched]) -> Result<bool> {
+    let anonymous = || samples(watched).map(|all| all.iter().map(|sample| sample.memory.anonymous).sum::<u64>());
+    let (mut last, mut still) = (anonymous()?, 0);
+    for _ in 0..30 {
+        if still == 3 || watched.is_empty() {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        let now = anonymous()?;
+        still = if now.abs_diff(last) < STILL_BYTES { still + 1 } else { 0 };
+        last = now;
+    }
+    Ok(false)
 }
 
 /// Answers what comes for so long.
@@ -206,6 +230,9 @@ impl Report {
             table.row("  cores: before, held", format!("{:.4}, {:.4}", cost.cores_before, cost.cores_held));
             let cpu = format!("{:.3} (gross {:.3})", cost.cpu_us_per_socket, cost.cpu_us_per_socket_gross);
             table.row("  µs per second and socket", cpu);
+        }
+        if !self.settled {
+            table.note("DOUBTFUL: the processes' memory did not stand still before the sockets came");
         }
         table.row("kernel slabs, bytes per socket, both ends", format!("{:.0}", self.slab_bytes_per_socket));
         table

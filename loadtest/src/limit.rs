@@ -55,11 +55,11 @@ pub struct Report {
 pub fn run(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Report> {
     let length = Duration::from_secs(options.seconds);
     let fdatasync = flush::measure(&options.dir)?;
-    let fanout = fanout::measure(options.sockets as usize, options.frame_bytes as usize, length)?;
     let insert = match &options.database_url {
         Some(url) => runtime.block_on(insert::measure(url, options, length))?,
         None => Vec::new(),
     };
+    let fanout = fanout::measure(options.sockets as usize, options.frame_bytes as usize, length)?;
     Ok(Report {
         sockets: options.sockets,
         frame_bytes: options.frame_bytes,
