@@ -45,7 +45,7 @@ pub struct Options {
     /// Processes to watch: PID, NAME=PID, or NAME=PID+ with all its descendants
     #[arg(long, value_name = "PID,…", value_delimiter = ',')]
     pub pids: Vec<Watched>,
-    /// Seconds without sockets, to know what the processes use anyway
+    /// Seconds without sockets, to know what the processes use anyway; 0 does not wait for their memory to stand still either
     #[arg(long, default_value_t = 10, value_name = "SECS", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub baseline: u64,
     /// Seconds to hold the sockets (heartbeats come every 25 s)
@@ -93,7 +93,7 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Wor
     let tokens = tokens(runtime, options, world)?;
     let mut swarm = Swarm::new(sockets)?;
 
-    let settled = settle(&options.pids)?;
+    let settled = options.baseline == 0 || settle(&options.pids)?;
     let slab_before = process::slab_bytes()?;
     let first = samples(&options.pids)?;
     std::thread::sleep(Duration::from_secs(options.baseline));
