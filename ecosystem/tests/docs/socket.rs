@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use shared::event::EventName;
 use shared::reply::Code;
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::Stdio;
 
 fn page() -> Page {
     Page::read("docs/socket.md")
@@ -124,4 +126,48 @@ fn assert_object(name: &str, object: &Value) {
     let row = section.lines().find(|line| line.starts_with(&format!("| {name} |"))).unwrap();
     let on_page = quoted(row).into_iter().filter(|word| !ANSWERS.contains(&word.as_str())).collect();
     assert_same(name, &on_page, &object.as_object().unwrap().keys().cloned().collect());
+}
+
+/// What `rookery socket` ends with, prints and complains of.
+fn talk(stage: &Stage, arguments: &[&str], password: &str, lines: &str) -> (bool, String, String) {
+    let mut command = stage.rookery(&[&["socket", "--data-dir", "data"], arguments].concat());
+    let command = command.env("ROOKERY_PASSWORD", password).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut talk = command.stderr(Stdio::piped()).spawn().unwrap();
+    // One that was refused at once does not read any more.
+    let _ = talk.stdin.take().unwrap().write_all(lines.as_bytes());
+    let ended = talk.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (ended.status.success(), text(ended.stdout), text(ended.stderr))
+}
+
+#[test]
+fn rookery_socket_ends_when_all_is_answered_and_says_why_it_was_refused() {
+    let stage = Stage::new();
+    let up = stage.up();
+    let password = "correct horse staple";
+    let ann = json!({"username": "ann", "email": "ann@example.org", "password": password});
+    let ann = ecosystem::http::request(&up.address, "POST", "/v1/auth/register", None, Some(&ann)).unwrap();
+    let token = ann.json().unwrap()["access_token"].as_str().unwrap().to_owned();
+
+    let lines = "conversation.list\n{\"id\":40,\"cmd\":\"sync\"}\nconversation.list";
+    let (well, frames, words) = talk(&stage, &["--login", "ann"], password, lines);
+    assert!(well && words.is_empty(), "{words}");
+    assert!([1, 2, 40, 41].iter().all(|re| frames.contains(&format!("{{\"re\":{re},\"ok\":"))), "{frames}");
+    // The session that it began is over; the one of the registration is not.
+    let sessions = ecosystem::http::request(&up.address, "GET", "/v1/auth/sessions", Some(&token), None).unwrap();
+    assert_eq!(sessions.body.matches("\"device\"").count(), 1, "{}", sessions.body);
+
+    let (well, frames, words) = talk(&stage, &["--token", &token], "", "nonsense\nmessage.send oops\n");
+    assert!(!well && frames.contains("\"re\":2,\"error\"") && words.contains("not sent"), "{frames}{words}");
+    let refused = |arguments: &[&str], password: &str, why: &str| {
+        let (well, _, words) = talk(&stage, arguments, password, "conversation.list\n");
+        assert!(!well && words.contains(why) && words.lines().count() == 1, "{words}");
+    };
+    refused(&["--token", "x"], "", "closed with 4401 (token): ");
+    refused(&[], "", "closed with 4401 (token): ");
+    refused(&["--login", "ann"], "wrong", "ann was not let in: 401 name and password do not belong together");
+    let ticket = format!("{}/v1/ws?ticket=x", up.address.replacen("http", "ws", 1));
+    refused(&["--url", &ticket], "", "refused with 401: the ticket is not valid, or was used");
+    refused(&["--url", "ws://127.0.0.1:1"], "", "cannot reach ws://127.0.0.1:1/v1/ws");
+    refused(&["--url", "wss://example.org"], "", "ws:// only");
 }
