@@ -1,6 +1,6 @@
 //! What a shard costs over the bare system call: the same frames to the same sockets, once by a plain `write(2)` loop
 //! and once through `Shards::deliver`, in turns, read by the same reader thread.
-//! `cargo run --profile plain -p gateway --example fanout_limit -- [sockets] [frame bytes] [seconds]`
+//! `cargo run --profile plain -p gateway --example fanout_limit -- [sockets] [frame bytes] [tenths of a second a run]`
 //!
 //! Two figures each: deliveries per second by the clock, and CPU time of the writing thread per delivery. The second is
 //! the fairer one where reader and writer share few cores. Like is compared with like: each round is read whole before
@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 /// Bytes under way where rounds overlap: enough to keep everybody busy, and too few to fill a socket.
 const WINDOW: u64 = 4 << 20;
 const ROOM: usize = 10;
+/// Of each kind, in turns; the medians are shown.
+const RUNS: usize = 9;
 
 struct Mute(Sender<ConnId>);
 
@@ -117,6 +119,12 @@ impl Run {
     }
 }
 
+fn median(runs: &[Run], of: impl Fn(&Run) -> f64) -> f64 {
+    let mut values: Vec<f64> = runs.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// A round writes `bytes` in `deliveries`; before the next, all but `window` bytes have been read.
 struct Round {
     bytes: u64,
@@ -128,7 +136,7 @@ fn measure(
     seconds: f64,
     read: &AtomicU64,
     task: &str,
-    Round { bytes, deliveries, window }: Round,
+    &Round { bytes, deliveries, window }: &Round,
     mut round: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<Run> {
     let (start, before, base) = (Instant::now(), cpu(task)?, read.load(Relaxed));
@@ -150,7 +158,7 @@ fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<usize>());
     let sockets = arguments.next().transpose()?.unwrap_or(1_000).next_multiple_of(ROOM);
     let size = arguments.next().transpose()?.unwrap_or(200);
-    let seconds = arguments.next().transpose()?.unwrap_or(3) as f64;
+    let seconds = arguments.next().transpose()?.unwrap_or(5) as f64 / 10.0;
     let (near, far) = pairs(sockets)?;
     let read = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&read);
@@ -181,28 +189,31 @@ fn main() -> anyhow::Result<()> {
         let frame = text_frame(&vec![b'x'; size - 4]);
         let many: Arc<[u8]> = frame.repeat(frames).into();
         let (bytes, deliveries) = ((many.len() * sockets) as u64, (frames * sockets) as u64);
-        for _ in 0..2 {
-            let plain =
-                measure(seconds, &read, &loop_, Round { bytes, deliveries, window }, || Ok(go.send(many.clone())?))?;
-            let ours = measure(seconds, &read, &shard, Round { bytes, deliveries, window }, || {
+        let (mut plain, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            let round = Round { bytes, deliveries, window };
+            plain.push(measure(seconds, &read, &loop_, &round, || Ok(go.send(Arc::clone(&many))?))?);
+            ours.push(measure(seconds, &read, &shard, &round, || {
                 let message = |to: &Arc<[ConnId]>| {
                     let bytes = Bytes::copy_from_slice(&frame);
                     Delivery { bytes, events: 1, class: Class::Durable, to: Arc::clone(to) }
                 };
                 shards.deliver((0..frames).flat_map(|_| rooms.iter().map(message)).collect());
                 Ok(())
-            })?;
-            say(format_args!(
-                "{frames:6}{:8} | {:15.0}   {:6.0} | {:18.0}   {:6.0} | {:.2}, {:.2}",
-                if window > 0 { " overlap" } else { "" },
-                plain.rate(),
-                plain.each(),
-                ours.rate(),
-                ours.each(),
-                ours.rate() / plain.rate(),
-                plain.each() / ours.each()
-            ))?;
+            })?);
         }
+        let (rates, cpus) =
+            ([&plain, &ours].map(|runs| median(runs, Run::rate)), [&plain, &ours].map(|runs| median(runs, Run::each)));
+        say(format_args!(
+            "{frames:6}{:8} | {:15.0}   {:6.0} | {:18.0}   {:6.0} | {:.2}, {:.2}",
+            if window > 0 { " overlap" } else { "" },
+            rates[0],
+            cpus[0],
+            rates[1],
+            cpus[1],
+            rates[1] / rates[0],
+            cpus[0] / cpus[1]
+        ))?;
     }
     if let Some(error) = failed.lock().expect("one writer").take() {
         return Err(error.context("the reader"));
