@@ -7,6 +7,7 @@
 use crate::domain::UserId;
 use std::{
     collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasherDefault, Hasher},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -71,9 +72,33 @@ impl Removed {
     }
 }
 
+/// An id's last eight bytes, mixed (the finisher of SplitMix64). They are random already, and nobody chooses his own id:
+/// a hash that withstands an attacker would be most of a lookup's cost.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk::<8>() {
+            self.0 ^= u64::from_le_bytes(*last);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+type Shard = HashMap<UserId, Epochs, BuildHasherDefault<IdHasher>>;
+
 #[derive(Default)]
 pub(super) struct EpochSets {
-    shards: [Mutex<HashMap<UserId, Epochs>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     people: AtomicUsize,
 }
 
@@ -156,13 +181,13 @@ impl EpochSets {
         self.people.load(Ordering::Relaxed)
     }
 
-    fn shard(&self, user: UserId) -> MutexGuard<'_, HashMap<UserId, Epochs>> {
+    fn shard(&self, user: UserId) -> MutexGuard<'_, Shard> {
         // Of a UUID of any version the last byte is as good as random.
         lock(&self.shards[usize::from(user.0.as_bytes()[15]) % SHARDS])
     }
 }
 
-fn lock(shard: &Mutex<HashMap<UserId, Epochs>>) -> MutexGuard<'_, HashMap<UserId, Epochs>> {
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
