@@ -226,6 +226,8 @@ impl Batcher {
 
     fn finish(&self, done: Waiting, outcome: &Outcome, sockets: &mut Vec<SocketAnswer>) {
         self.in_flight.fetch_sub(done.weight, Ordering::Relaxed);
+        tracing::debug!(request.id = &*done.envelope.request_id, command.id = %done.envelope.id,
+            command = done.envelope.command.name(), user.id = %done.envelope.actor, ok = matches!(outcome, Outcome::Ok { .. }), "answered");
         metrics::histogram!("rookery_command_seconds").record(done.submitted.elapsed().as_secs_f64());
         for waiter in done.waiters {
             match waiter {

@@ -60,6 +60,8 @@ pub struct Session {
     stage: Stage,
     /// Requests without an answer.
     in_flight: u8,
+    /// Requests refused at once since the last one that was not.
+    strikes: u8,
     live: bool,
     choice: u64,
     /// Whose presence it watches.
@@ -70,7 +72,7 @@ pub struct Session {
 impl Session {
     /// `caller`: who it is, where the handshake already said so (a header, or a ticket).
     pub fn new(caller: Option<Caller>) -> Self {
-        Self { caller, stage: Stage::New, in_flight: 0, live: false, choice: u64::MAX, watched: None }
+        Self { caller, stage: Stage::New, in_flight: 0, strikes: 0, live: false, choice: u64::MAX, watched: None }
     }
 }
 

@@ -121,6 +121,8 @@ codes! {
     /// The conversation is closed.
     Closed = "closed" / 410,
     TooLarge = "too_large" / 413,
+    /// This address speaks WebSocket (version 13, over HTTP/1.1) only.
+    UpgradeRequired = "upgrade_required" / 426,
     UnsupportedMedia = "unsupported_media" / 415,
     /// Too often; `retry_after` says when.
     RateLimited = "rate_limited" / 429,

@@ -78,7 +78,7 @@ pub async fn run(shared: &Shared, applier: &mut Applier, envelope: &Envelope) ->
             Ok(Err(error)) => error,
             Err(_) => {
                 metrics::counter!("rookery_apply_panics_total").increment(1);
-                tracing::error!(command.id = %envelope.id, command = envelope.command.name(), "a command made its worker panic");
+                tracing::error!(request.id = &*envelope.request_id, command.id = %envelope.id, command = envelope.command.name(), "a command made its worker panic");
                 return Ok(Applied::answer(Err(Refusal::new(Code::Internal, "this command cannot be carried out"))));
             }
         };
@@ -87,7 +87,7 @@ pub async fn run(shared: &Shared, applier: &mut Applier, envelope: &Envelope) ->
             StoreError::Conflict(_) if tries < 2 => tries += 1,
             StoreError::Data(why) | StoreError::Conflict(why) => {
                 metrics::counter!("rookery_sequencer_poison_total").increment(1);
-                tracing::error!(command.id = %envelope.id, command = envelope.command.name(), why, "a command is refused for good");
+                tracing::error!(request.id = &*envelope.request_id, command.id = %envelope.id, command = envelope.command.name(), why, "a command is refused for good");
                 return Ok(Applied::answer(Err(Refusal::new(
                     Code::Invalid,
                     "the database refuses what this command says",
@@ -237,11 +237,12 @@ async fn user_events(
     tx: &ApplyTx<'_>,
     users: &[UserId],
     name: EventName,
-    kind: &str,
     conversation: ConversationId,
     data: &Bytes,
 ) -> Result<(Vec<(To, Vec<Event>)>, Vec<DurableEvent>), StoreError> {
-    let moved = tx.append_user_changes(users, kind, Some(conversation), &Value::Object(serde_json::Map::new())).await?;
+    let moved = tx
+        .append_user_changes(users, name.as_str(), Some(conversation), &Value::Object(serde_json::Map::new()))
+        .await?;
     let group = |(user, urev): &(UserId, i64)| {
         let event = Event { name, position: Position::User { urev: *urev }, data: data.clone() };
         (To::Users([*user].into()), vec![event])

@@ -76,6 +76,7 @@ impl IntoResponse for Problem {
 fn title(code: Code) -> &'static str {
     match code {
         Code::Invalid => "Invalid input",
+        Code::UpgradeRequired => "This address speaks WebSocket",
         Code::Malformed => "Malformed request",
         Code::Unauthorized => "Not signed in",
         Code::WrongCredentials => "Wrong name or password",

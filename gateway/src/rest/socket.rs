@@ -48,10 +48,10 @@ fn refused(refused: Refused) -> Response {
     let code = match refused.status().as_u16() {
         403 => Code::Forbidden,
         405 => Code::MethodNotAllowed,
+        426 => Code::UpgradeRequired,
         _ => Code::Malformed,
     };
     let mut response = super::Problem(Refusal::new(code, refused.detail())).into_response();
-    *response.status_mut() = refused.status();
     if let Some((name, value)) = refused.header() {
         response.headers_mut().insert(name, value);
     }

@@ -13,5 +13,5 @@ pub const TOKEN: Close = Close { code: 4401, reason: "token" };
 pub const SESSION_ENDED: Close = Close { code: 4403, reason: "session ended" };
 /// The first frame did not come within ten seconds.
 pub const NO_HELLO: Close = Close { code: 4408, reason: "no hello" };
-/// Too many requests of a kind that has no number to refuse it by.
+/// Hundreds of requests in a row were wrong or too often, and none was right.
 pub const TOO_MANY: Close = Close { code: 4429, reason: "too many" };

@@ -28,19 +28,27 @@ struct Frame<'a> {
     data: Option<&'a RawValue>,
 }
 
+/// Requests in a row that were refused at once: then the session is closed (4429).
+const STRIKES_MAX: u8 = 250;
+
+fn missing_id() -> Refusal {
+    Refusal::field("id", "is missing: an answer has nowhere to go")
+}
+
 impl Edge {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, session: &mut Session, text: &str) {
         if session.stage == Stage::Finishing {
             return;
         }
         if text.len() > COMMAND_MAX {
-            return self.refuse(cx, None, Refusal::new(Code::TooLarge, "a command has at most 64 KiB"));
+            return self.strike(cx, session, None, Refusal::new(Code::TooLarge, "a command has at most 64 KiB"));
         }
         let frame: Frame<'_> = match json::parse(text.as_bytes()) {
             Ok(frame) => frame,
             Err(refusal) => return self.malformed(cx, session, refusal),
         };
         if session.stage == Stage::New && frame.cmd != "hello" {
+            self.refuse(cx, frame.id, Refusal::new(Code::Unauthorized, "say hello first"));
             return cx.close(TOKEN);
         }
         self.dispatch(cx, session, &frame);
@@ -50,6 +58,7 @@ impl Edge {
         let data = frame.data.unwrap_or_else(|| serde_json::from_str("{}").expect("cannot fail because {} is JSON"));
         match &*frame.cmd {
             "hello" => match json::parse::<Hello<'_>>(data.get().as_bytes()) {
+                Ok(_) if frame.id.is_none() => self.refuse(cx, None, missing_id()),
                 Ok(hello) => self.hello(cx, session, frame.id, hello),
                 Err(refusal) => self.malformed(cx, session, refusal),
             },
@@ -58,14 +67,14 @@ impl Edge {
             command => {
                 let Some(caller) = session.caller else { return cx.close(TOKEN) };
                 let Some(re) = frame.id else {
-                    let refusal = Refusal::field("id", "is missing: an answer has nowhere to go");
-                    return self.refuse(cx, None, refusal);
+                    return self.strike(cx, session, None, missing_id());
                 };
                 if let Err(refusal) = self.app.limits.check(Rule::CommandsPerUser, Subject::User(caller.user)) {
-                    return self.refuse(cx, Some(re), refusal);
+                    return self.strike(cx, session, Some(re), refusal);
                 }
-                if let Err(refusal) = self.command(cx, session, caller, re, command, data) {
-                    self.refuse(cx, Some(re), refusal);
+                match self.command(cx, session, caller, re, command, data) {
+                    Ok(()) => session.strikes = 0,
+                    Err(refusal) => self.strike(cx, session, Some(re), refusal),
                 }
             }
         }
@@ -101,10 +110,19 @@ impl Edge {
     }
 
     /// Something that is not a request. Before hello there is nobody to forgive it.
-    fn malformed(&self, cx: &mut Cx<'_>, session: &Session, refusal: Refusal) {
-        self.refuse(cx, None, refusal);
+    fn malformed(&self, cx: &mut Cx<'_>, session: &mut Session, refusal: Refusal) {
+        self.strike(cx, session, None, refusal);
         if session.stage == Stage::New {
             cx.close(TOKEN);
+        }
+    }
+
+    /// Refuses what was wrong, or too often. A client of which nothing else comes is not reasoned with for ever.
+    fn strike(&self, cx: &mut Cx<'_>, session: &mut Session, re: Option<u64>, refusal: Refusal) {
+        self.refuse(cx, re, refusal);
+        session.strikes = session.strikes.saturating_add(1);
+        if session.strikes >= STRIKES_MAX {
+            cx.close(TOO_MANY);
         }
     }
 }

@@ -38,8 +38,8 @@ async fn who_begins_with_nothing_gets_everything_he_is_in() {
     let answer = ask(&world, ann, SyncRequest::default()).await;
     assert_eq!((number(&answer["urev"]), &answer["more"]), (3, &json!(false)));
     assert_eq!(list(&answer["user_changes"]).len(), 3);
-    assert_eq!(answer["user_changes"][0]["event"], "conversation.added");
-    assert_eq!(answer["user_changes"][2]["event"], "conversation.removed");
+    assert_eq!(answer["user_changes"][0]["event"], "conversation.created");
+    assert_eq!(answer["user_changes"][2]["event"], "conversation.deleted");
     let entries = list(&answer["conversations"]);
     assert_eq!(entries.len(), 2, "each conversation once, as he stands to it now");
     assert_eq!(entries[0]["new"]["last_message"]["body"], "hi");

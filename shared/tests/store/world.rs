@@ -65,7 +65,7 @@ impl World {
                 &[&id.0, &user.0, &role],
             )
             .await;
-            self.user_change(*user, "conversation.added", id).await;
+            self.user_change(*user, "conversation.created", id).await;
         }
         id
     }
@@ -76,7 +76,7 @@ impl World {
         self.run(sql, &[&id.0, &a.0]).await;
         for user in [a, b] {
             self.run("INSERT INTO members (conversation_id, user_id) VALUES ($1, $2)", &[&id.0, &user.0]).await;
-            self.user_change(user, "conversation.added", id).await;
+            self.user_change(user, "conversation.created", id).await;
         }
         id
     }
@@ -170,7 +170,7 @@ impl World {
         )
         .await;
         self.run("UPDATE conversations SET member_count = member_count + 1 WHERE id = $1", &[&id.0]).await;
-        self.user_change(user, "conversation.added", id).await;
+        self.user_change(user, "conversation.created", id).await;
     }
 
     pub async fn remove(&self, id: ConversationId, actor: UserId, user: UserId) {
@@ -179,7 +179,7 @@ impl World {
         let count = self.number("SELECT member_count::bigint FROM conversations WHERE id = $1", &[&id.0]).await;
         let data = json!({ "actor_id": actor, "user_id": user, "member_count": count });
         self.change(id, "member.removed", actor, None, data).await;
-        self.user_change(user, "conversation.removed", id).await;
+        self.user_change(user, "conversation.deleted", id).await;
     }
 
     pub async fn set_role(&self, id: ConversationId, actor: UserId, user: UserId, role: &str) {

@@ -53,8 +53,7 @@ pub async fn create(
     tx.insert_members(new.id, &members, Role::Member, 0, Place(0)).await?;
     tx.update_member_count(new.id).await?;
     let data = created_data(tx, new.id, actor).await?;
-    let (groups, durable) =
-        user_events(tx, &everybody, EventName::ConversationCreated, "conversation.added", new.id, &data).await?;
+    let (groups, durable) = user_events(tx, &everybody, EventName::ConversationCreated, new.id, &data).await?;
     Ok(Effect { created: true, json: answer(tx, new.id).await?, groups, durable, members_changed: true, message: None })
 }
 

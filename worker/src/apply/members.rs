@@ -41,8 +41,7 @@ pub async fn add(act: &Act<'_, '_>, users: &[UserId]) -> Result<Effect, Stop> {
     let event = act.event(EventName::MemberAdded, &changed, bytes(&data));
     let created = super::conversations::created_data(act.tx, conversation.id, act.actor).await?;
     let (mut groups, mut durable) =
-        user_events(act.tx, &added, EventName::ConversationCreated, "conversation.added", conversation.id, &created)
-            .await?;
+        user_events(act.tx, &added, EventName::ConversationCreated, conversation.id, &created).await?;
     // The joining itself goes to those who were there before; the list of that version leaves out whom it is about.
     groups.insert(0, (act.to_members(&changed), vec![event]));
     durable.push(act.pointer(&changed));
@@ -76,10 +75,9 @@ pub async fn remove(act: &Act<'_, '_>, user: UserId) -> Result<Effect, Stop> {
         durable.push(pointer);
         groups.push((To::Members { conversation: conversation.id, version: changed.member_version }, vec![event]));
     }
-    let gone = bytes(&json!({ "conversation_id": conversation.id, "reason": "removed", "actor_id": act.actor }));
-    let (private, more) =
-        user_events(act.tx, &[user], EventName::ConversationDeleted, "conversation.removed", conversation.id, &gone)
-            .await?;
+    let reason = if user == act.actor { "left" } else { "removed" };
+    let gone = bytes(&json!({ "conversation_id": conversation.id, "reason": reason, "actor_id": act.actor }));
+    let (private, more) = user_events(act.tx, &[user], EventName::ConversationDeleted, conversation.id, &gone).await?;
     groups.extend(private);
     durable.extend(more);
     let json =

@@ -28,6 +28,10 @@ pub async fn store(
         let batch = &batch.delivery.batch;
         remaining.extend(batch.commands.iter().map(|envelope| Item { from: batch.from, envelope }));
     }
+    for Item { envelope, .. } in &remaining {
+        tracing::debug!(request.id = &*envelope.request_id, command.id = %envelope.id, command = envelope.command.name(),
+            user.id = %envelope.actor, conversation.id = %envelope.command.conversation(), "taken");
+    }
     let mut committed = vec![];
     while !remaining.is_empty() {
         let round = next_round(&mut remaining);

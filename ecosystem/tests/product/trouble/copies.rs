@@ -138,7 +138,7 @@ async fn a_late_copy_changes_nothing_and_gets_the_first_answer() {
     assert_eq!(
         world
             .number(
-                "SELECT count(*) FROM user_changes WHERE user_id = $1 AND kind = 'conversation.added'",
+                "SELECT count(*) FROM user_changes WHERE user_id = $1 AND kind = 'conversation.created'",
                 &[&ben.user().0]
             )
             .await,

@@ -11,7 +11,7 @@ use axum::{
 use shared::config::HttpConfig;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-const HEADERS: &str = "authorization, content-type, x-request-id";
+const HEADERS: &str = "authorization, content-type, idempotency-key, x-request-id";
 const EXPOSED: &str = "x-request-id, retry-after";
 /// Browsers keep a preflight's answer this long, in seconds.
 const MAX_AGE: &str = "600";

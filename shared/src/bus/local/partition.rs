@@ -33,7 +33,7 @@ impl Partition {
             bytes: gauge!("rookery_bus_waiting_bytes", "partition" => partition),
             redelivered: counter!("rookery_bus_redelivered_total"),
             expired: counter!("rookery_bus_expired_total"),
-            full: counter!("rookery_bus_refused_total", "reason" => "full"),
+            full: counter!("rookery_bus_refused_total", "why" => "full"),
         };
         Self { queue: Mutex::new(Queue::new(faults)), meters }
     }

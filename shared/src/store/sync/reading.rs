@@ -33,8 +33,8 @@ pub(super) struct UserChange {
 }
 
 /// Kinds after which the reader is, or is not, in a conversation.
-const ADDED: &str = "conversation.added";
-const REMOVED: &str = "conversation.removed";
+const ADDED: &str = "conversation.created";
+const REMOVED: &str = "conversation.deleted";
 
 impl UserChange {
     /// The conversation that the reader came to or went from.
