@@ -164,7 +164,8 @@ fn rookery_socket_ends_when_all_is_answered_and_says_why_it_was_refused() {
         assert!(!well && words.contains(why) && words.lines().count() == 1, "{words}");
     };
     refused(&["--token", "x"], "", "closed with 4401 (token): ");
-    refused(&[], "", "closed with 4401 (token): ");
+    let (well, frames, _) = talk(&stage, &[], "", "conversation.list\n");
+    assert!(!well && frames.contains("unauthorized"), "nobody says anything before hello: {frames}");
     refused(&["--login", "ann"], "wrong", "ann was not let in: 401 name and password do not belong together");
     let ticket = format!("{}/v1/ws?ticket=x", up.address.replacen("http", "ws", 1));
     refused(&["--url", &ticket], "", "refused with 401: the ticket is not valid, or was used");
