@@ -11,6 +11,8 @@ use socket2::SockRef;
 use std::io;
 use std::time::Duration;
 
+// The order of fields is kept for `Link`'s sake.
+#[repr(C)]
 pub(super) struct Conn<T> {
     pub(super) link: Link,
     pub(super) session: T,
@@ -30,23 +32,30 @@ pub(super) enum State {
     Dead,
 }
 
+/// In memory in this order: what a fan-out touches of each receiver comes first and lies together, because the
+/// receivers' cache lines are what it mostly waits for.
+#[repr(C)]
 pub(super) struct Link {
     pub(super) id: ConnId,
-    pub(super) socket: TcpStream,
+    /// Here while the socket takes no more.
+    pub(super) outbox: Option<Box<Outbox>>,
+    pub(super) list: List,
+    pub(super) events_sent: u64,
     pub(super) state: State,
-    pub(super) why: Closed,
     /// The session wants no messages now.
     pub(super) paused: bool,
     /// On the list of connections to look at when the turn ends.
     pub(super) dirty: bool,
-    /// The peer will send no more: read to the end, however short the reads are.
-    pub(super) hung_up: bool,
-    /// Our half of the socket is shut.
-    pub(super) shut: bool,
     /// Something did not fit while the session's code ran: it is told when that returns.
     pub(super) overflowed: bool,
     /// Told so, and has not read everything yet.
     pub(super) lagging: bool,
+    pub(super) socket: TcpStream,
+    pub(super) why: Closed,
+    /// The peer will send no more: read to the end, however short the reads are.
+    pub(super) hung_up: bool,
+    /// Our half of the socket is shut.
+    pub(super) shut: bool,
     /// Bytes came since the last beat.
     pub(super) heard: bool,
     pub(super) missed_beats: u8,
@@ -59,10 +68,6 @@ pub(super) struct Link {
     pub(super) unread: Box<[u8]>,
     /// Memory of the two above as counted in `Totals`.
     pub(super) held: usize,
-    pub(super) list: List,
-    /// Here while the socket takes no more.
-    pub(super) outbox: Option<Box<Outbox>>,
-    pub(super) events_sent: u64,
     pub(super) deadlines: Deadlines,
 }
 

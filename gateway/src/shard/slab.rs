@@ -12,6 +12,8 @@ pub(super) struct Slab<T> {
     len: usize,
 }
 
+// The generation beside the value's first fields: one cache line for both.
+#[repr(C)]
 struct Slot<T> {
     generation: u32,
     value: Option<T>,
@@ -60,6 +62,7 @@ impl<T> Slab<T> {
     }
 
     /// By an id from outside, which may be stale or of another shard.
+    #[inline]
     pub(super) fn get(&mut self, id: ConnId) -> Option<&mut T> {
         let page = self.pages.get_mut(id.slot() as usize / PAGE)?;
         let entry = &mut page[id.slot() as usize % PAGE];

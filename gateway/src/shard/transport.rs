@@ -83,6 +83,7 @@ impl Transport {
     }
 
     /// Hands one parcel of this turn to one connection.
+    #[inline]
     pub(super) fn hand(&mut self, link: &mut Link, parcel: u32) -> Pushed {
         if link.state != State::Open || link.overflowed {
             return Pushed::Dropped;

@@ -51,6 +51,7 @@ impl Gather {
         &self.parcels[parcel as usize]
     }
 
+    #[inline]
     pub(in crate::shard) fn append(&mut self, list: &mut List, parcel: u32) {
         let node = self.nodes.len() as u32;
         self.nodes.push(Node { parcel, next: NONE });
