@@ -2,7 +2,7 @@
 //! `TCP_NODELAY`. REST is answered here; a WebSocket leaves from here for its shard (`upgrade`).
 //!
 //! Bounds: connections, the size and number of headers (431), the time for them to be whole (then closed; an idle
-//! keep-alive connection is closed by the same clock), and the time a stop may take.
+//! keep-alive connection is closed by the same clock), the time an answer may lie unread, and the time a stop may take.
 
 use axum::Router;
 use axum::body::Body;
@@ -29,6 +29,8 @@ pub struct Config {
     pub header_count: usize,
     /// From the first moment of a connection, or the end of the last answer, until the headers are whole.
     pub header_time: Duration,
+    /// An answer that the peer's machine takes nothing more of for so long is given up, and the connection with it.
+    pub unread_time: Duration,
     /// HTTP connections and sockets together; one beyond it is closed as it comes.
     pub connections: usize,
     /// How many sockets have been taken from HTTP and still live (`Shards::counts`).
@@ -43,6 +45,7 @@ impl Default for Config {
             headers: 16 << 10,
             header_count: 64,
             header_time: Duration::from_secs(5),
+            unread_time: Duration::from_secs(30),
             connections: 1_000_000,
             sockets: Arc::new(|| 0),
             drain: Duration::from_secs(10),
@@ -73,7 +76,7 @@ pub async fn serve(listener: TcpListener, router: Router, config: Config, stop: 
         .max_headers(config.header_count);
     let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
     let refused = counter!("rookery_gateway_http_refused_total");
-    while let Some((socket, peer)) = accept(&listener, &stop).await {
+    while let Some((socket, peer)) = accept(&listener, config.unread_time, &stop).await {
         if connections.len() + (config.sockets)() >= config.connections {
             refused.increment(1);
             continue;
@@ -98,12 +101,18 @@ pub async fn serve(listener: TcpListener, router: Router, config: Config, stop: 
 
 /// The next connection; `None` when it is time to stop. Out of file descriptors or memory, it waits for some to come
 /// free instead of spinning; the wait doubles from 10 ms to 1 s.
-async fn accept(listener: &TcpListener, stop: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+async fn accept(
+    listener: &TcpListener,
+    unread_time: Duration,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, SocketAddr)> {
     let mut pause = Duration::from_millis(10);
     loop {
         match stop.run_until_cancelled(listener.accept()).await? {
             Ok((socket, peer)) => {
-                if socket.set_nodelay(true).is_ok() {
+                let options = socket2::SockRef::from(&socket);
+                // A peer that does not read its answers is cut off by the kernel: hyper has no timeout for writing.
+                if socket.set_nodelay(true).and(options.set_tcp_user_timeout(Some(unread_time))).is_ok() {
                     return Some((socket, peer));
                 }
             }

@@ -1,8 +1,9 @@
 //! HTTP before the socket: what is refused and how, what is too slow or too big, and how a server stops.
 
-use crate::harness::{Client, Edge, HANDSHAKE};
+use crate::harness::{Client, Edge, HANDSHAKE, PATIENCE};
 use gateway::server;
 use gateway::shard::{Close, Closed, Config};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 fn answer(edge: &Edge, request: &str) -> String {
@@ -91,6 +92,23 @@ fn a_slow_handshake_is_cut_off() {
     assert!(start.elapsed() >= Duration::from_millis(300));
     // One in time is not affected.
     edge.connect();
+}
+
+/// Answers that nobody reads do not hold a connection for ever: anybody could take all there are.
+#[test]
+fn who_does_not_read_his_answers_is_cut_off() {
+    let server = server::Config { unread_time: Duration::from_secs(1), ..server::Config::default() };
+    let edge = Edge::start_with(Config::default(), server);
+    let mut deaf = Client::connect(edge.address);
+    let asked = "GET /nowhere HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1000);
+    deaf.socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    // As much as both machines' buffers take, and on until the connection is gone.
+    let error = loop {
+        if let Err(error) = std::io::Write::write_all(&mut deaf.socket, asked.as_bytes()) {
+            break error;
+        }
+    };
+    assert!(!matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
 }
 
 #[test]
