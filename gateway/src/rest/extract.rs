@@ -1,19 +1,17 @@
 //! What handlers take: the caller, the request's id, its JSON, its query, the ids in its path. Each refuses with a problem
 //! that names what is wrong.
 
+mod body;
+
 use super::{Problem, RequestId};
 use crate::{app::App, auth::Caller, json};
 use axum::{
-    body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
 use shared::reply::{Code, Refusal};
-use std::{convert::Infallible, sync::Arc, time::Duration};
-
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(20);
+use std::{convert::Infallible, sync::Arc};
 
 /// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110 §11.1).
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -48,17 +46,9 @@ pub struct Input<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let is_json = is_json(request.headers());
-        let reading = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state));
-        let body = match reading.await {
-            Ok(Ok(body)) => body,
-            Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                return Err(Refusal::new(Code::TooLarge, "a request's body has at most 1 MiB").into());
-            }
-            Ok(Err(_)) => return Err(Refusal::new(Code::Malformed, "the body broke off").into()),
-            Err(_) => return Err(Refusal::new(Code::Malformed, "the body took too long").into()),
-        };
+        let body = body::read(request).await?;
         let text = match &body[..] {
             b"" => b"{}",
             // Asked for because a page of another origin cannot send it unasked (a form can send text/plain).
