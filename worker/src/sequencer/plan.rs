@@ -44,14 +44,16 @@ pub fn next_round<'a>(remaining: &mut Vec<Item<'a>>) -> Round<'a> {
     let mut round = Round::default();
     let mut stages: HashMap<ConversationId, Stage> = HashMap::new();
     let mut known: HashMap<MessageId, usize> = HashMap::with_capacity(remaining.len());
-    // Most batches are sends and marks alone: then no conversation has a stage.
+    // Most batches are sends and marks alone: then no conversation has a stage, until one of them has to wait.
     let only_sends =
         remaining.iter().all(|item| matches!(item.envelope.command, Command::Send(_) | Command::Mark { .. }));
     let mut rest = vec![];
     for item in remaining.drain(..) {
         let conversation = item.envelope.command.conversation();
-        let stage =
-            if only_sends { &mut Stage::Sends.clone() } else { stages.entry(conversation).or_insert(Stage::Sends) };
+        let stage = match only_sends && stages.is_empty() {
+            true => &mut Stage::Sends.clone(),
+            false => stages.entry(conversation).or_insert(Stage::Sends),
+        };
         match (&item.envelope.command, *stage) {
             (Command::Send(send), Stage::Sends) => {
                 if !add_send(&mut round, &mut known, item, send) {
@@ -164,6 +166,10 @@ mod tests {
     #[test]
     fn a_copy_shares_the_row_and_another_content_waits() {
         assert_eq!(rounds(&[envelope(1, 1, "a"), envelope(1, 1, "a")]), [(vec![1, 1], vec![])]);
-        assert_eq!(rounds(&[envelope(1, 1, "a"), envelope(1, 1, "b"), envelope(2, 1, "c")]).len(), 2);
+        // And whatever was sent after it to its conversation waits with it, or their order would be another.
+        assert_eq!(
+            rounds(&[envelope(1, 1, "a"), envelope(1, 2, "b"), envelope(2, 2, "c"), envelope(3, 1, "d")]),
+            [(vec![1, 3], vec![]), (vec![1, 2], vec![])]
+        );
     }
 }
