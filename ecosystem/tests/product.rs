@@ -7,10 +7,16 @@ mod world;
 
 #[path = "product/edge/leaving.rs"]
 mod leaving;
+#[path = "product/edge/limits.rs"]
+mod limits;
+#[path = "product/edge/outside.rs"]
+mod outside;
 #[path = "product/edge/presence.rs"]
 mod presence;
 #[path = "product/edge/protocol.rs"]
 mod protocol;
+#[path = "product/edge/readers.rs"]
+mod readers;
 #[path = "product/edge/sessions.rs"]
 mod sessions;
 
@@ -24,6 +30,8 @@ mod marks;
 mod members;
 #[path = "product/talk/messages.rs"]
 mod messages;
+#[path = "product/talk/rest.rs"]
+mod rest;
 #[path = "product/talk/roles.rs"]
 mod roles;
 #[path = "product/talk/sync.rs"]
@@ -35,5 +43,7 @@ mod bus;
 mod copies;
 #[path = "product/trouble/database.rs"]
 mod database;
+#[path = "product/trouble/patience.rs"]
+mod patience;
 #[path = "product/trouble/routing.rs"]
 mod routing;

@@ -21,6 +21,7 @@ use gateway::{auth::Tokens, ended::Ended};
 use serde_json::{Value, json};
 use shared::{
     bus::local::{Faults, LocalBus},
+    config::LogConfig,
     domain::{SessionId, UserId},
     routing::local::LocalRouting,
     testing::TestDatabase,
@@ -79,6 +80,7 @@ impl World {
         ];
         let database = TestDatabase::create_with(&[&defaults[..], settings].concat()).await;
         let config = database.config.clone();
+        count_from_now_on(&config.log);
         let (sql, connection) = tokio_postgres::connect(config.store.url.expose(), NoTls).await.expect("a connection");
         tokio::spawn(connection);
         let bus = Arc::new(LocalBus::with_faults(config.worker.partitions, &[], faults));
@@ -174,6 +176,16 @@ impl World {
         assert_eq!(seqs, (1..=rows.len() as i64).collect::<Vec<_>>(), "seq has no holes");
         rows.iter().map(|row| row.get(1)).collect()
     }
+}
+
+/// Metrics count from before the first one is registered. What is logged is of no interest here, but a test's panic is.
+fn count_from_now_on(log: &LogConfig) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let hook = std::panic::take_hook();
+        shared::telemetry::start(&LogConfig { level: "off".into(), ..log.clone() }).expect("a valid level");
+        std::panic::set_hook(hook);
+    });
 }
 
 pub fn id(text: &str) -> Uuid {

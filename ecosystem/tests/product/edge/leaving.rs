@@ -81,5 +81,7 @@ async fn a_drain_ends_at_its_deadline() {
     let ended = world.gateways[0].drain();
     assert_eq!(here.closed().await, 1012);
     ended.await.unwrap();
-    assert!(!here.waiting().any(|frame| frame["re"] == 1 && frame["ok"].is_object() && frame["ok"]["message"].is_object()));
+    assert!(
+        !here.waiting().any(|frame| frame["re"] == 1 && frame["ok"].is_object() && frame["ok"]["message"].is_object())
+    );
 }

@@ -170,3 +170,25 @@ async fn reads_over_the_socket_are_those_over_rest() {
     assert_eq!(ids, both);
     assert_eq!(socket.refused("message.get", json!({ "message_id": fresh() })).await, "not_found");
 }
+
+/// What has no number to be refused by, or is said again and again, ends the session instead of taking a core for it.
+#[tokio::test]
+async fn a_flood_that_asks_nothing_is_ended() {
+    let world = World::set(&[("HEARTBEAT_SECONDS", "60")]).await;
+    let ann = world.person("Ann").await;
+    let gateway = &world.gateways[0];
+    let floods = [r#"{"cmd":"heartbeat"}"#, r#"{"id":1,"cmd":"hello"}"#, r#"{"cmd":"sync"}"#, "{"];
+    for flood in floods {
+        let mut socket = gateway.connect(&ann).await;
+        for _ in 0..250 {
+            socket.text(flood).await;
+        }
+        assert_eq!(socket.closed().await, 4429, "{flood}");
+    }
+    // Nobody yet: a hello that is refused without being looked at further.
+    let mut stranger = gateway.open().await;
+    for _ in 0..250 {
+        stranger.text(r#"{"id":1,"cmd":"hello","data":{"events":["nothing"]}}"#).await;
+    }
+    assert_eq!(stranger.closed().await, 4429);
+}

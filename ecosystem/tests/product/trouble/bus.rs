@@ -47,10 +47,8 @@ async fn while_both_talk(world: &mut World, mut trouble: impl AsyncFnMut(&mut Wo
     let (mut here, mut there, mut ann_view, mut ben_view) = pair(world, &ann, &ben).await;
     let troubles = async {
         for stored in [10, 60, 110, 160] {
-            until("some is stored", async || {
-                world.number("SELECT last_seq FROM conversations", &[]).await >= stored
-            })
-            .await;
+            until("some is stored", async || world.number("SELECT last_seq FROM conversations", &[]).await >= stored)
+                .await;
             trouble(world).await;
         }
     };

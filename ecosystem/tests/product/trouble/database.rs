@@ -19,7 +19,9 @@ async fn terminate(world: &World) {
 async fn say_many(socket: &mut Socket, conversation: &str, count: usize) {
     let mut asked = vec![];
     for n in 0..count {
-        asked.push(socket.begin("message.send", json!({ "conversation_id": conversation, "body": format!("{n:03}") })).await);
+        asked.push(
+            socket.begin("message.send", json!({ "conversation_id": conversation, "body": format!("{n:03}") })).await,
+        );
         if n >= 20 {
             socket.answer(asked[n - 20]).await.unwrap();
         }
@@ -38,7 +40,8 @@ async fn connections_break_while_people_talk() {
     let mut view = View::begin(&ben, &mut there).await;
     let breaks = async {
         for stored in [20, 60, 100] {
-            until("some is stored", async || world.number("SELECT last_seq FROM conversations", &[]).await >= stored).await;
+            until("some is stored", async || world.number("SELECT last_seq FROM conversations", &[]).await >= stored)
+                .await;
             terminate(&world).await;
         }
     };
@@ -122,7 +125,11 @@ async fn old_and_unreadable_pointers_disturb_nobody() {
     let mut there = world.gateways[0].connect(&ben).await;
     world.gateways[0].connect(&ann).await.say(&direct, "hi").await;
     there.expect("message.created").await;
-    let pointer = DurableEvent::Conversation { id: ConversationId(id(&direct)), from: Default::default(), to: shared::domain::Place(1) };
+    let pointer = DurableEvent::Conversation {
+        id: ConversationId(id(&direct)),
+        from: Default::default(),
+        to: shared::domain::Place(1),
+    };
     let put = "INSERT INTO outbox (id, worker, events) VALUES (gen_random_uuid(), 0, $1)";
     for events in [json!([pointer]), json!("nonsense"), json!([{ "Weather": { "tomorrow": "rain" } }])] {
         world.run(put, &[&events]).await;

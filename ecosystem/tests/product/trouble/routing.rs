@@ -25,10 +25,8 @@ async fn routing_is_wiped_while_people_talk() {
     }
     let wipes = async {
         for said in [5, 20, 40] {
-            until("some was said", async || {
-                world.number("SELECT last_seq FROM conversations", &[]).await >= said
-            })
-            .await;
+            until("some was said", async || world.number("SELECT last_seq FROM conversations", &[]).await >= said)
+                .await;
             world.routing.wipe();
         }
     };
@@ -59,7 +57,10 @@ async fn an_inbox_is_lost_with_answers_in_it() {
     for round in 0..5 {
         let mut asked = vec![];
         for n in 0..20 {
-            asked.push(here.begin("message.send", json!({ "conversation_id": direct, "body": format!("{round} {n:02}") })).await);
+            asked.push(
+                here.begin("message.send", json!({ "conversation_id": direct, "body": format!("{round} {n:02}") }))
+                    .await,
+            );
         }
         world.routing.lose_inbox(world.gateways[0].app.batcher.gateway().unwrap().id);
         for re in asked {

@@ -10,6 +10,7 @@ use shared::{
     lifecycle::Stop,
     routing::local::LocalRouting,
     store::Store,
+    telemetry,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{runtime::Runtime, task::JoinHandle};
@@ -45,7 +46,14 @@ impl Edge {
             let store = Store::new(&middle.config.store).expect("a pool");
             let listener = gateway::server::listen(([127, 0, 0, 1], 0).into(), 256).expect("a port");
             let (bus, routing) = (middle.bus as Arc<dyn Bus>, Arc::new(middle.routing));
-            let parts = Parts { config: middle.config, store, bus, routing, listener, metrics: None };
+            let parts = Parts {
+                config: middle.config,
+                store,
+                bus,
+                routing,
+                listener,
+                metrics: Some(Box::new(telemetry::metrics)),
+            };
             Gateway::start(parts, stopping).expect("a valid configuration")
         };
         let gateway = runtime.as_ref().expect("threads").spawn(start).await.expect("a gateway");

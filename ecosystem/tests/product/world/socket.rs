@@ -4,10 +4,10 @@
 use super::{Answer, PATIENCE, Person};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr};
 use tokio::{
     net::{TcpSocket, TcpStream},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
@@ -138,18 +138,16 @@ impl Socket {
 
     /// The first frame that `wanted` picks; all others stay, in order.
     pub async fn take(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
         let mut looked = 0;
         loop {
             if let Some(at) = (looked..self.waiting.len()).find(|at| wanted(&self.waiting[*at])) {
                 return self.waiting.remove(at).expect("it was just seen");
             }
             looked = self.waiting.len();
-            assert!(
-                self.receive().await,
-                "closed ({:?}) while waiting for {what}; there was {:?}",
-                self.closed,
-                self.waiting
-            );
+            let more = timeout_at(deadline, self.receive()).await;
+            let more = more.unwrap_or_else(|_| panic!("{what} did not come in time; there was {:?}", self.waiting));
+            assert!(more, "closed ({:?}) while waiting for {what}; there was {:?}", self.closed, self.waiting);
         }
     }
 
@@ -174,21 +172,15 @@ impl Socket {
 
     /// Waits until the server has said goodbye; with which code.
     pub async fn closed(&mut self) -> u16 {
-        while self.receive().await {}
+        let end = timeout(PATIENCE, async { while self.receive().await {} }).await;
+        end.unwrap_or_else(|_| panic!("not closed in time; there was {:?}", self.waiting));
         self.closed.expect("a Close frame before the end")
-    }
-
-    /// Is nothing more to come, within a moment? For what must not come use a later event; this is for a look only.
-    pub async fn receive_within(&mut self, moment: Duration) -> bool {
-        timeout(moment, self.receive()).await.unwrap_or(false)
     }
 
     /// Reads one more frame into `waiting`; false at the end.
     async fn receive(&mut self) -> bool {
         loop {
-            let next = timeout(PATIENCE, self.stream.next()).await;
-            let next = next.unwrap_or_else(|_| panic!("nothing came in time; there was {:?}", self.waiting));
-            match next {
+            match self.stream.next().await {
                 Some(Ok(Message::Text(text))) => {
                     self.waiting.push_back(serde_json::from_str(&text).expect("JSON"));
                     return true;

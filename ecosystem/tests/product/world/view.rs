@@ -1,9 +1,9 @@
 //! What a well-made client shows: it applies events by their place, catches up by `sync` when it is told to or comes
 //! back, and can be compared with the tables.
 
-use super::{Person, Socket, World, id};
+use super::{PATIENCE, Person, Socket, World, id};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Seen {
@@ -69,6 +69,7 @@ impl View {
 
     /// Applies what comes until `done`, catching up where it is told to.
     pub async fn follow(&mut self, socket: &mut Socket, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if self.stale {
                 self.catch_up(socket).await;
@@ -76,6 +77,7 @@ impl View {
             if !self.stale && done(self) {
                 return;
             }
+            assert!(Instant::now() < deadline, "not there in time: {:?}", self.conversations);
             let frame = socket.next().await;
             self.apply(&frame, socket).await;
         }

@@ -1,0 +1,107 @@
+//! What takes its time by design: deadlines of ten and fifteen seconds, resends and looks after five. Told at once, side by side, so that all of it takes as long as the longest.
+
+use crate::world::{View, World, fresh, until};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn what_takes_its_time() {
+    tokio::join!(
+        hello_is_due_within_ten_seconds(),
+        a_command_that_nobody_took_is_unavailable(),
+        a_command_without_an_answer_times_out_and_is_safe_to_send_again(),
+        commands_lost_with_the_bus_are_sent_again(),
+        another_epoch_makes_everybody_read_anew(),
+    );
+}
+
+async fn hello_is_due_within_ten_seconds() {
+    let world = World::set(&[]).await;
+    let mut socket = world.gateways[0].open().await;
+    let opened = Instant::now();
+    assert_eq!(socket.closed().await, 4408);
+    assert!(opened.elapsed() >= Duration::from_secs(9), "{:?}", opened.elapsed());
+}
+
+async fn a_command_that_nobody_took_is_unavailable() {
+    let world = World::set(&[]).await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let direct = world.direct(&ann, &ben).await;
+    let mut socket = world.gateways[0].connect(&ann).await;
+    world.bus.set_blocked(true);
+    let message = json!({ "conversation_id": direct, "id": fresh(), "body": "hi" });
+    let (told, rest) = tokio::join!(
+        socket.ask("message.send", message.clone()),
+        world.gateways[0].rest(&ann, "message.send", message.clone())
+    );
+    let told = told.unwrap_err();
+    assert_eq!((told.code.as_str(), &told.detail["retry_after"]), ("unavailable", &json!(1)));
+    assert_eq!((rest.status, rest.code().as_str()), (503, "unavailable"));
+    world.bus.set_blocked(false);
+    socket.say(&direct, "later").await;
+    assert_eq!(world.stored(&direct).await, ["later"], "nothing was done");
+    socket.ok("message.send", message).await;
+    assert_eq!(world.stored(&direct).await, ["later", "hi"]);
+}
+
+async fn a_command_without_an_answer_times_out_and_is_safe_to_send_again() {
+    let mut world = World::set(&[]).await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let direct = world.direct(&ann, &ben).await;
+    let mut socket = world.gateways[0].connect(&ann).await;
+    world.worker.take().unwrap().stop().await;
+    let message = json!({ "conversation_id": direct, "id": fresh(), "body": "hi" });
+    let (told, rest) = tokio::join!(
+        socket.ask("message.send", message.clone()),
+        world.gateways[0].rest(&ann, "message.send", message.clone())
+    );
+    assert_eq!(told.unwrap_err().code, "timeout");
+    assert_eq!((rest.status, rest.code().as_str()), (504, "timeout"));
+    world.start_worker().await;
+    socket.ok("message.send", message).await;
+    assert_eq!(world.stored(&direct).await, ["hi"]);
+}
+
+async fn commands_lost_with_the_bus_are_sent_again() {
+    let mut world = World::set(&[]).await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let direct = world.direct(&ann, &ben).await;
+    let mut socket = world.gateways[0].connect(&ann).await;
+    for round in 0..2 {
+        world.worker.take().unwrap().stop().await;
+        let mut asked = vec![];
+        for n in 0..20 {
+            let message = json!({ "conversation_id": direct, "body": format!("{round} {n:02}") });
+            asked.push(socket.begin("message.send", message).await);
+        }
+        until("they are on the bus", async || world.gateways[0].app.batcher.unanswered() == 20).await;
+        world.bus.restart();
+        world.start_worker().await;
+        for re in asked {
+            socket.answer(re).await.unwrap();
+        }
+    }
+    // Each once; their order is promised except across a resend.
+    let mut stored = world.stored(&direct).await;
+    stored.sort();
+    let said = (0..2).flat_map(|round| (0..20).map(move |n| format!("{round} {n:02}")));
+    assert_eq!(stored, said.collect::<Vec<_>>());
+}
+
+async fn another_epoch_makes_everybody_read_anew() {
+    let world = World::start().await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let direct = world.direct(&ann, &ben).await;
+    let (mut here, mut there) = (world.gateways[0].connect(&ann).await, world.gateways[1].connect(&ben).await);
+    let mut view = View::begin(&ben, &mut there).await;
+    here.say(&direct, "restored").await;
+    here.say(&direct, "lost").await;
+    view.follow(&mut there, |view| view.texts(&direct).len() == 2).await;
+    // A backup from before the last message.
+    let restore = "WITH m AS (DELETE FROM messages WHERE body = 'lost'), c AS (UPDATE conversations SET last_seq = 1)
+        UPDATE meta SET value = gen_random_uuid()::text WHERE key = 'epoch'";
+    world.run(restore, &[]).await;
+    view.follow(&mut there, |view| view.texts(&direct) == ["restored"]).await;
+    view.settle(&world, &mut there).await;
+    here.expect("resync").await;
+}
