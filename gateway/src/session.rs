@@ -60,7 +60,7 @@ pub struct Session {
     stage: Stage,
     /// Requests without an answer.
     in_flight: u8,
-    /// Requests refused at once since the last one that was not.
+    /// Frames since the last beat, or the last request that was in order, that were refused at once or ask nothing.
     strikes: u8,
     live: bool,
     choice: u64,
@@ -174,6 +174,7 @@ impl Sessions for Edge {
     }
 
     fn beat(&mut self, cx: &mut Cx<'_>, session: &mut Session) {
+        session.strikes = 0;
         if session.stage == Stage::Live {
             let text = format!(r#"{{"event":"heartbeat","data":{{"sent":{}}}}}"#, cx.events_sent());
             cx.send(crate::shard::codec::text_frame(text.as_bytes()), Class::Durable);

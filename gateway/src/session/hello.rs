@@ -30,14 +30,17 @@ impl Edge {
             let only_asks = hello.token.is_none() && hello.events.is_none();
             return match (session.caller, session.stage) {
                 // The handshake said who it is: hello only asks what it would have been told, perhaps before it is.
-                (Some(caller), Stage::Live) if only_asks => self.answer_hello(cx, session, caller, re),
+                (Some(caller), Stage::Live) if only_asks => {
+                    self.answer_hello(cx, session, caller, re);
+                    self.count_strike(cx, session);
+                }
                 (Some(_), Stage::Joining { re: None }) if only_asks => session.stage = Stage::Joining { re },
-                _ => self.refuse(cx, re, Refusal::new(Code::Invalid, "hello was said already")),
+                _ => self.strike(cx, session, re, Refusal::new(Code::Invalid, "hello was said already")),
             };
         }
         match choice(hello.events.as_deref()) {
             Ok(choice) => session.choice = choice,
-            Err(refusal) => return self.refuse(cx, re, refusal),
+            Err(refusal) => return self.strike(cx, session, re, refusal),
         }
         match self.app.tokens.verify(hello.token.as_deref().unwrap_or_default()) {
             Ok(caller) => self.join(cx, session, caller, re),

@@ -28,7 +28,7 @@ struct Frame<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// Requests in a row that were refused at once: then the session is closed (4429).
+/// Frames in a row, within one beat, that were refused at once or asked nothing: then the session is closed (4429).
 const STRIKES_MAX: u8 = 250;
 
 fn missing_id() -> Refusal {
@@ -58,12 +58,12 @@ impl Edge {
         let data = frame.data.unwrap_or_else(|| serde_json::from_str("{}").expect("cannot fail because {} is JSON"));
         match &*frame.cmd {
             "hello" => match json::parse::<Hello<'_>>(data.get().as_bytes()) {
-                Ok(_) if frame.id.is_none() => self.refuse(cx, None, missing_id()),
+                Ok(_) if frame.id.is_none() => self.strike(cx, session, None, missing_id()),
                 Ok(hello) => self.hello(cx, session, frame.id, hello),
                 Err(refusal) => self.malformed(cx, session, refusal),
             },
-            // Says only that the client is there, which its arrival has said.
-            "heartbeat" => {}
+            // Says only that the client is there, which its arrival has said; nobody says that hundreds of times a beat.
+            "heartbeat" => self.count_strike(cx, session),
             command => {
                 let Some(caller) = session.caller else { return cx.close(TOKEN) };
                 let Some(re) = frame.id else {
@@ -118,8 +118,12 @@ impl Edge {
     }
 
     /// Refuses what was wrong, or too often. A client of which nothing else comes is not reasoned with for ever.
-    fn strike(&self, cx: &mut Cx<'_>, session: &mut Session, re: Option<u64>, refusal: Refusal) {
+    pub(super) fn strike(&self, cx: &mut Cx<'_>, session: &mut Session, re: Option<u64>, refusal: Refusal) {
         self.refuse(cx, re, refusal);
+        self.count_strike(cx, session);
+    }
+
+    pub(super) fn count_strike(&self, cx: &mut Cx<'_>, session: &mut Session) {
         session.strikes = session.strikes.saturating_add(1);
         if session.strikes >= STRIKES_MAX {
             cx.close(TOO_MANY);
