@@ -7,6 +7,7 @@ use crate::{
     auth::Caller,
     batcher::Submission,
     limits::{Rule, Subject},
+    refusal::in_time,
     requests::{self, Given, Input, Request},
 };
 use axum::{
@@ -90,7 +91,9 @@ impl Ask {
     async fn answer(self, request: Request) -> Answer {
         let Self { app, caller, request_id: RequestId(request_id), .. } = self;
         match request {
-            Request::Query(query) => Ok(json(StatusCode::OK, app.queries.answer(caller.user, query).await?.into())),
+            Request::Query(query) => {
+                Ok(json(StatusCode::OK, in_time(app.queries.answer(caller.user, query)).await?.into()))
+            }
             Request::Command { id, command } => {
                 let (actor, session) = (caller.user, caller.session);
                 let answer = app.batcher.execute(Submission { id, actor, session, request_id, command }).await?;

@@ -22,12 +22,14 @@ use shared::{
     clock,
     reply::{Code, Refusal},
 };
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tracing::Instrument;
 use uuid::Uuid;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_MAX: usize = 64;
+/// For any answer: a body that comes as slowly as it may, then a PostgreSQL that says nothing.
+const ANSWER_TIME: Duration = Duration::from_secs(40);
 
 /// One id from the client's request through bus and worker back.
 #[derive(Clone, Debug)]
@@ -86,9 +88,15 @@ async fn answer(app: &App, client: &Client, route: &str, request: Request, next:
     if !probe && let Err(refusal) = app.limits.check(Rule::RequestsPerAddress, Subject::Address(client.address)) {
         return Problem(refusal).into_response();
     }
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
+    let answer = tokio::time::timeout(ANSWER_TIME, AssertUnwindSafe(next.run(request)).catch_unwind());
+    match answer.await {
+        Ok(Ok(response)) => response,
         Err(_) => {
+            tracing::warn!("a request has no answer in time");
+            let refusal = Refusal::new(Code::Timeout, "no answer in time; the outcome is unknown");
+            Problem(refusal).into_response()
+        }
+        Ok(Err(_)) => {
             // The panic's own words are on the log already, by the process's hook.
             tracing::error!("a handler panicked");
             metrics::counter!("rookery_panics_total").increment(1);

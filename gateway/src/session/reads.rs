@@ -6,6 +6,7 @@ use crate::{
     auth::Caller,
     hub::reply_frame,
     json,
+    refusal::in_time,
     requests::Query,
     shard::{Class, ConnId, Cx},
 };
@@ -33,7 +34,7 @@ impl Edge {
     pub(super) fn read(&self, conn: ConnId, caller: Caller, re: u64, query: Query) {
         let app = self.app.clone();
         self.tokio.spawn(async move {
-            let outcome = match app.queries.answer(caller.user, query).await {
+            let outcome = match in_time(app.queries.answer(caller.user, query)).await {
                 Ok(json) => Outcome::Ok { created: false, json },
                 Err(refusal) => Outcome::Refused(refusal),
             };
@@ -83,7 +84,7 @@ impl Edge {
     fn typing(&self, conn: ConnId, caller: Caller, re: u64, typing: Typing) {
         let app = self.app.clone();
         self.tokio.spawn(async move {
-            let outcome = match app.presence.typing(caller.user, typing.conversation_id, typing.typing).await {
+            let outcome = match in_time(app.presence.typing(caller.user, typing.conversation_id, typing.typing)).await {
                 Ok(()) => Outcome::Ok { created: false, json: view::json(&view::Empty {}) },
                 Err(refusal) => Outcome::Refused(refusal),
             };
@@ -94,7 +95,7 @@ impl Edge {
     fn may_watch(&self, conn: ConnId, caller: Caller, re: u64, users: Vec<UserId>) {
         let app = self.app.clone();
         self.tokio.spawn(async move {
-            let note = match app.presence.allowed(caller.user, users).await {
+            let note = match in_time(app.presence.allowed(caller.user, users)).await {
                 Ok(users) => Note::Watch { re, users },
                 Err(refusal) => Note::Answer { re, outcome: Outcome::Refused(refusal) },
             };
@@ -115,7 +116,7 @@ impl Edge {
         let (app, conn) = (self.app.clone(), cx.id());
         let new = app.hub.watch(conn, &users);
         self.tokio.spawn(async move {
-            let outcome = match app.presence.states(users, new).await {
+            let outcome = match in_time(app.presence.states(users, new)).await {
                 Ok(json) => Outcome::Ok { created: false, json },
                 Err(refusal) => Outcome::Refused(refusal),
             };
