@@ -1,9 +1,11 @@
 //! `loadtest idle`: many authenticated sockets that do nothing, and what they cost the server's processes.
 //!
-//! Memory is what the given processes grew by, divided by the sockets; processor time is what they used while the
-//! sockets were held, less what they used just before, when there were none.
+//! Memory is what the given processes grew by, divided by the sockets (`cost` says how); processor time is what they used
+//! while the sockets were held, less what they used just before, when there were none.
 
-use crate::process::{self, Memory, Sample, Watched};
+mod cost;
+
+use crate::process::{self, Sample, Watched};
 use crate::report::Table;
 use crate::report::progress::Progress;
 use crate::setup::World;
@@ -12,6 +14,7 @@ use crate::socket::swarm::{Swarm, Tally};
 use crate::{Verdict, setup, socket};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use cost::{Cost, Samples};
 use serde::Serialize;
 use shared::clock;
 use std::path::PathBuf;
@@ -53,26 +56,6 @@ pub struct Options {
     pub hold: u64,
 }
 
-/// One watched process.
-#[derive(Debug, Serialize)]
-pub struct Cost {
-    pub name: String,
-    pub before: Memory,
-    /// With all sockets open, and at the end of the hold.
-    pub opened: Memory,
-    pub held: Memory,
-    /// Growth per socket at the end of the hold, in bytes.
-    pub rss_per_socket: f64,
-    pub pss_per_socket: f64,
-    pub anonymous_per_socket: f64,
-    /// Cores used without and with the sockets.
-    pub cores_before: f64,
-    pub cores_held: f64,
-    /// Processor time in µs per second and socket: the difference, and without taking off what was used before.
-    pub cpu_us_per_socket: f64,
-    pub cpu_us_per_socket_gross: f64,
-}
-
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub sockets: usize,
@@ -101,7 +84,11 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Wor
 
     let progress = Progress::new("sockets", sockets);
     let wanted: Vec<_> = (0..sockets).map(|place| (place, tokens[place % tokens.len()].clone())).collect();
-    let connect = socket::open(runtime, &mut swarm, &world.server, &options.socket, &wanted, &progress)?;
+    let mut open = |part| socket::open(runtime, &mut swarm, &world.server, &options.socket, part, &progress);
+    let (lower, upper) = wanted.split_at(sockets / 2);
+    let connected = open(lower)?;
+    let half = samples(&options.pids)?;
+    let connect = connected.and(&open(upper)?);
     drop(progress);
     let opened = samples(&options.pids)?;
     swarm.tally = Tally::default();
@@ -111,7 +98,9 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Wor
 
     let baseline = Duration::from_secs(options.baseline);
     let costs = options.pids.iter().enumerate().map(|(n, watched)| {
-        Cost::new(watched, [&first[n], &before[n], &opened[n], &held[n]], baseline, held_for, sockets)
+        let (first, before, half, opened, held) = (first[n], before[n], half[n], opened[n], held[n]);
+        let samples = Samples { first, before, half, opened, held, baseline, held_for, sockets };
+        Cost::new(watched.name.clone(), &samples)
     });
     Ok(Report {
         sockets,
@@ -183,30 +172,6 @@ fn hold(swarm: &mut Swarm, length: Duration) -> Result<Duration> {
     }
 }
 
-impl Cost {
-    fn new(watched: &Watched, samples: [&Sample; 4], baseline: Duration, held_for: Duration, sockets: usize) -> Self {
-        let [first, before, opened, held] = samples;
-        let per_socket = |after: u64, before: u64| (after as f64 - before as f64) / sockets as f64;
-        let cores = |from: &Sample, to: &Sample, over: Duration| {
-            to.cpu.saturating_sub(from.cpu).as_secs_f64() / over.as_secs_f64().max(1e-9)
-        };
-        let (cores_before, cores_held) = (cores(first, before, baseline), cores(opened, held, held_for));
-        Self {
-            name: watched.name.clone(),
-            before: before.memory,
-            opened: opened.memory,
-            held: held.memory,
-            rss_per_socket: per_socket(held.memory.rss, before.memory.rss),
-            pss_per_socket: per_socket(held.memory.pss, before.memory.pss),
-            anonymous_per_socket: per_socket(held.memory.anonymous, before.memory.anonymous),
-            cores_before,
-            cores_held,
-            cpu_us_per_socket: (cores_held - cores_before) * 1e6 / sockets as f64,
-            cpu_us_per_socket_gross: cores_held * 1e6 / sockets as f64,
-        }
-    }
-}
-
 impl Report {
     /// A held socket that ended breaks the promise of this mode.
     pub fn verdict(&self) -> Verdict {
@@ -223,13 +188,7 @@ impl Report {
             table.row("the last of them ended by", why);
         }
         for cost in &self.costs {
-            table.note(&cost.name);
-            table.row("  RSS, MiB: before, opened, held", mebibytes(cost, |memory| memory.rss));
-            table.row("  anonymous, MiB: before, opened, held", mebibytes(cost, |memory| memory.anonymous));
-            table.row("  bytes per socket: RSS, PSS, anonymous", per_socket(cost));
-            table.row("  cores: before, held", format!("{:.4}, {:.4}", cost.cores_before, cost.cores_held));
-            let cpu = format!("{:.3} (gross {:.3})", cost.cpu_us_per_socket, cost.cpu_us_per_socket_gross);
-            table.row("  µs per second and socket", cpu);
+            cost.tell(&mut table);
         }
         if !self.settled {
             table.note("DOUBTFUL: the processes' memory did not stand still before the sockets came");
@@ -237,14 +196,4 @@ impl Report {
         table.row("kernel slabs, bytes per socket, both ends", format!("{:.0}", self.slab_bytes_per_socket));
         table
     }
-}
-
-fn mebibytes(cost: &Cost, of: impl Fn(&Memory) -> u64) -> String {
-    let figures =
-        [&cost.before, &cost.opened, &cost.held].map(|memory| format!("{:.1}", of(memory) as f64 / 1048576.0));
-    figures.join(", ")
-}
-
-fn per_socket(cost: &Cost) -> String {
-    format!("{:.0}, {:.0}, {:.0}", cost.rss_per_socket, cost.pss_per_socket, cost.anonymous_per_socket)
 }

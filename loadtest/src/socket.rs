@@ -49,6 +49,14 @@ pub struct Opened {
     pub per_second: f64,
 }
 
+impl Opened {
+    /// Both, one after the other.
+    pub fn and(&self, next: &Self) -> Self {
+        let (sockets, seconds) = (self.sockets + next.sockets, self.seconds + next.seconds);
+        Self { sockets, seconds, per_second: sockets as f64 / seconds.max(1e-6) }
+    }
+}
+
 /// Opens a socket with each of the tokens, in the given places of the swarm, and waits until every hello is answered.
 pub fn open(
     runtime: &tokio::runtime::Runtime,
