@@ -11,6 +11,7 @@ pub use sessions::SessionRef;
 
 use crate::{
     batcher::{Batcher, SocketAnswer},
+    ended::Ended,
     session::{Edge, Note},
     shard::{Class, ConnId, Delivery, Shards},
 };
@@ -63,6 +64,13 @@ impl Hub {
     /// Everybody whom somebody here watches.
     pub fn watched(&self) -> Vec<UserId> {
         self.lock().watched()
+    }
+
+    /// Those of these people whom somebody here watches.
+    pub fn still_watched(&self, mut users: Vec<UserId>) -> Vec<UserId> {
+        let sessions = self.lock();
+        users.retain(|user| sessions.is_watched(*user));
+        users
     }
 
     /// This session wants to hear of these people; returns those nobody here watched before.
@@ -131,6 +139,16 @@ impl Hub {
             let sessions = self.lock();
             ended.iter().flat_map(|session| sessions.of_session(*session)).collect()
         };
+        self.end(conns);
+    }
+
+    /// The same for all that are known to be over: after a loss, when nobody could say which.
+    pub fn close_ended(&self, ended: &Ended) {
+        let conns = self.lock().of_sessions(|session| ended.contains(session));
+        self.end(conns);
+    }
+
+    fn end(&self, conns: Vec<ConnId>) {
         if let Some(shards) = self.shards.get() {
             shards.notes(conns.into_iter().map(|conn| (conn, Note::Ended)));
         }

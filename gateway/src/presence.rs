@@ -11,7 +11,7 @@ use shared::{
     event::{Event, EventName, Position},
     fanout::{Fanout, FanoutError, Group, To},
     reply::{Code, Refusal},
-    store::Store,
+    store::{Store, audience::Audience},
     view::json,
 };
 use std::{
@@ -62,9 +62,8 @@ impl Presence {
 
     /// To the other members, in conversations of at most a hundred.
     pub async fn typing(&self, user: UserId, conversation: ConversationId, typing: bool) -> Result<(), Refusal> {
-        let audience = self.fanout.audiences().recent(conversation).await.map_err(|error| fanout_refusal(&error))?;
-        let members = audience.filter(|audience| audience.members.iter().any(|(member, _)| *member == user));
-        let audience = members.ok_or_else(Refusal::not_found)?;
+        let audience = self.audience_of(user, conversation).await.map_err(|error| fanout_refusal(&error))?;
+        let audience = audience.ok_or_else(Refusal::not_found)?;
         if audience.members.len() > EPHEMERAL_MEMBERS_MAX || !self.is_news(user, conversation, typing) {
             return Ok(());
         }
@@ -77,18 +76,35 @@ impl Presence {
         self.fanout.hand_on(&[group]).await.map_err(|error| fanout_refusal(&error))
     }
 
+    /// The members, if this person is one of them; whoever has just joined is not in a list of some seconds ago.
+    async fn audience_of(&self, user: UserId, conversation: ConversationId) -> Result<Option<Arc<Audience>>, FanoutError> {
+        let has = |audience: &Arc<Audience>| audience.members.iter().any(|(member, _)| *member == user);
+        let audiences = self.fanout.audiences();
+        match audiences.recent(conversation).await? {
+            Some(recent) if !has(&recent) => Ok(audiences.again(conversation, &recent).await?.filter(has)),
+            recent => Ok(recent),
+        }
+    }
+
     fn is_news(&self, user: UserId, conversation: ConversationId, typing: bool) -> bool {
         let now = clock::monotonic();
         let mut typists = self.typists.lock().unwrap_or_else(PoisonError::into_inner);
         if typists.len() >= TYPISTS_MAX {
             typists.retain(|_, (_, said)| now.duration_since(*said) < COALESCE);
         }
-        let before = typists.insert((user, conversation), (typing, now));
-        before.is_none_or(|(same, said)| same != typing || now.duration_since(said) >= COALESCE)
+        let news =
+            typists.get(&(user, conversation)).is_none_or(|(same, said)| *same != typing || now - *said >= COALESCE);
+        // Kept is what was passed on: whoever repeats himself all the time is heard every half second, not once.
+        if news {
+            typists.insert((user, conversation), (typing, now));
+        }
+        news
     }
 
     /// Those of `users` whom this person may watch: whoever shares a conversation, and oneself.
-    pub async fn allowed(&self, user: UserId, users: Vec<UserId>) -> Result<Vec<UserId>, Refusal> {
+    pub async fn allowed(&self, user: UserId, mut users: Vec<UserId>) -> Result<Vec<UserId>, Refusal> {
+        users.sort_unstable();
+        users.dedup();
         let mut allowed = self.store.list_acquainted(user, &users).await.map_err(of_store)?;
         if users.contains(&user) && !allowed.contains(&user) {
             allowed.push(user);

@@ -77,7 +77,11 @@ impl Sessions {
 
     /// A look at everybody: sessions end rarely, and a second index would cost each socket sixty bytes.
     pub fn of_session(&self, session: SessionId) -> Vec<ConnId> {
-        self.users.values().flatten().filter(|there| there.session == session).map(|there| there.conn).collect()
+        self.of_sessions(|there| there == session)
+    }
+
+    pub fn of_sessions(&self, wanted: impl Fn(SessionId) -> bool) -> Vec<ConnId> {
+        self.users.values().flatten().filter(|there| wanted(there.session)).map(|there| there.conn).collect()
     }
 
     pub fn watch(&mut self, conn: ConnId, users: &[UserId]) -> Vec<UserId> {
@@ -109,6 +113,10 @@ impl Sessions {
 
     pub fn watched(&self) -> Vec<UserId> {
         self.watchers.keys().copied().collect()
+    }
+
+    pub fn is_watched(&self, user: UserId) -> bool {
+        self.watchers.contains_key(&user)
     }
 
     pub fn watchers(&self, user: UserId) -> Vec<ConnId> {

@@ -33,6 +33,8 @@ struct Registrar {
     leaves_at: HashMap<UserId, Instant>,
     seen: Vec<SessionId>,
     reader: Option<JoinHandle<()>>,
+    /// Reads which sessions have ended, where that could not be read at once.
+    ended: Option<JoinHandle<()>>,
 }
 
 /// Until the hard stop: at a soft one sessions are still leaving.
@@ -48,6 +50,7 @@ pub async fn run(app: Arc<App>, id: GatewayId, mut words: Words, stop: Stop) {
         leaves_at: HashMap::new(),
         seen: vec![],
         reader: None,
+        ended: None,
     };
     let mut backoff = Backoff::default();
     let mut join_at = clock::monotonic();
@@ -96,13 +99,27 @@ impl Registrar {
         self.app.readiness.routing.store(true, Ordering::Relaxed);
         self.reader = Some(tokio::spawn(read(self.app.clone(), inbox)));
         self.app.batcher.joined(me);
-        // What ended while nobody could tell us.
-        if let Err(error) = self.app.ended.reload(&self.app.store).await {
-            tracing::warn!(%error, "ended sessions cannot be read; those known so far are refused");
-        }
+        self.read_ended().await;
         self.app.hub.resync_all();
         tracing::info!(gateway.id = %me.id, epoch = me.epoch, "joined");
         Ok(())
+    }
+
+    /// What ended while nobody could tell us: refused from now on, and closed. Tried once before anybody is answered; with
+    /// PostgreSQL away it goes on behind.
+    async fn read_ended(&mut self) {
+        if let Some(earlier) = self.ended.take() {
+            earlier.abort();
+        }
+        let Err(error) = self.app.read_ended().await else { return };
+        tracing::warn!(%error, "ended sessions cannot be read; those known so far are refused");
+        let app = self.app.clone();
+        self.ended = Some(tokio::spawn(async move {
+            let mut backoff = Backoff::default();
+            while app.read_ended().await.is_err() {
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }));
     }
 
     fn lost(&mut self) {
@@ -137,7 +154,12 @@ impl Registrar {
         }
         if let (Some(me), false) = (self.me, unwatched.is_empty()) {
             // One that is not unwatched costs an event to a gateway that drops it.
-            let _ = self.routing.unwatch(me, unwatched).await;
+            let _ = self.routing.unwatch(me, unwatched.clone()).await;
+            // Somebody may have begun to watch them meanwhile, whose word to the routing came before this one.
+            let again = self.app.hub.still_watched(unwatched);
+            if !again.is_empty() {
+                let _ = self.routing.watch(me, again).await;
+            }
         }
         self.came(came).await;
     }
