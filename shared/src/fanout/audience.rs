@@ -95,6 +95,12 @@ impl Audiences {
         Ok(self.resolve([&To::Members { conversation, version: 0 }].into_iter()).await?.pop().flatten())
     }
 
+    /// As it is now, where the one just given may be too old.
+    pub async fn again(&self, conversation: ConversationId, known: &Audience) -> Result<Option<Arc<Audience>>, FanoutError> {
+        let newer = To::Members { conversation, version: known.version + 1 };
+        Ok(self.resolve([&newer].into_iter()).await?.pop().flatten())
+    }
+
     /// The list has changed: whoever asks next reads it anew.
     pub fn forget(&self, conversation: ConversationId) {
         self.cache.remove(&conversation);
