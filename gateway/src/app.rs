@@ -17,7 +17,7 @@ use shared::{
     domain::SessionId,
     fanout::Fanout,
     routing::Routing,
-    store::Store,
+    store::{self, Store},
 };
 use std::{
     sync::{
@@ -106,5 +106,12 @@ impl App {
     pub fn sessions_ended(&self, sessions: &[SessionId]) {
         self.ended.insert(sessions);
         self.hub.close_sessions(sessions);
+    }
+
+    /// The same for everything that PostgreSQL says has ended lately.
+    pub async fn read_ended(&self) -> store::Result<()> {
+        self.ended.reload(&self.store).await?;
+        self.hub.close_ended(&self.ended);
+        Ok(())
     }
 }
