@@ -119,3 +119,18 @@ async fn a_session_watches_at_most_200_people() {
     socket.ok("presence.unwatch", watch(0, 1)).await;
     socket.ok("presence.watch", watch(200, 201)).await;
 }
+
+/// Whoever has just joined may be heard at once, although the list of members was read before.
+#[tokio::test]
+async fn a_new_member_types() {
+    let world = World::set(&[]).await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let group = world.group(&ann, &[]).await;
+    let gateway = &world.gateways[0];
+    let (mut here, mut there) = (gateway.connect(&ann).await, gateway.connect(&ben).await);
+    here.ok("typing", typing(&group, true)).await;
+    assert_eq!(there.refused("typing", typing(&group, true)).await, "not_found");
+    here.ok("member.add", json!({ "conversation_id": group, "user_ids": [ben.id] })).await;
+    there.ok("typing", typing(&group, true)).await;
+    assert_eq!(here.expect("typing").await["data"]["user_id"], ben.id);
+}

@@ -214,3 +214,17 @@ async fn who_does_not_say_who_he_is_is_sent_away() {
     assert_eq!(code, "invalid");
     socket.ok("conversation.list", json!({})).await;
 }
+
+/// The word that a session is over can be lost with an inbox: whoever joins anew looks for himself.
+#[tokio::test]
+async fn a_session_that_ended_unheard_is_closed_after_the_loss() {
+    let world = World::start().await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let (mut over, mut lives) = (world.gateways[1].connect(&ann).await, world.gateways[1].connect(&ben).await);
+    world.run("UPDATE sessions SET ended_at = clock_timestamp() WHERE id = $1", &[&ann.session.0]).await;
+    world.routing.lose_inbox(world.gateways[1].app.batcher.gateway().unwrap().id);
+    over.expect("session.ended").await;
+    assert_eq!(over.closed().await, 4403);
+    lives.expect("resync").await;
+    lives.ok("conversation.list", json!({})).await;
+}

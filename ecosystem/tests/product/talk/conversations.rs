@@ -1,6 +1,6 @@
 //! Conversations begin, are listed, renamed and closed.
 
-use crate::world::{World, fresh};
+use crate::world::{View, World, fresh};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -115,4 +115,28 @@ async fn what_cannot_be_begun_is_refused() {
     assert_eq!(socket.refused("conversation.leave", json!({ "conversation_id": direct })).await, "forbidden");
     let add = json!({ "conversation_id": direct, "user_ids": [cal.id] });
     assert_eq!(socket.refused("member.add", add).await, "forbidden");
+}
+
+/// Events of one's own stream come from several conversations, so a later one may overtake: each comes, and comes once.
+#[tokio::test]
+async fn many_conversations_begin_at_once() {
+    let world = World::start().await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let (mut here, mut there) = (world.gateways[0].connect(&ann).await, world.gateways[1].connect(&ben).await);
+    let (mut live, mut phone) = (world.gateways[1].connect(&ben).await, View::begin(&ben, &mut there).await);
+    let begin = json!({ "kind": "group", "title": "One of many", "member_ids": [ben.id] });
+    let mut asked = vec![];
+    for _ in 0..100 {
+        asked.push(here.begin("conversation.create", begin.clone()).await);
+    }
+    for re in asked {
+        here.answer(re).await.unwrap();
+    }
+    let mut urevs = vec![];
+    while urevs.len() < 100 {
+        urevs.push(live.expect("conversation.created").await["urev"].as_i64().unwrap());
+    }
+    urevs.sort_unstable();
+    assert_eq!(urevs, (1..=100).collect::<Vec<_>>());
+    phone.settle(&world, &mut there).await;
 }
