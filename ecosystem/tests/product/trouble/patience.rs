@@ -1,8 +1,13 @@
 //! What takes its time by design: deadlines of ten and fifteen seconds, resends and looks after five. Told at once, side by side, so that all of it takes as long as the longest.
 
-use crate::world::{View, World, fresh, until};
+use crate::world::{PATIENCE, View, World, fresh, until};
 use serde_json::json;
 use std::time::{Duration, Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 #[tokio::test]
 async fn what_takes_its_time() {
@@ -11,6 +16,9 @@ async fn what_takes_its_time() {
         a_command_that_nobody_took_is_unavailable(),
         a_command_without_an_answer_times_out_and_is_safe_to_send_again(),
         commands_lost_with_the_bus_are_sent_again(),
+        a_handshake_is_whole_within_five_seconds(),
+        a_socket_outlives_its_token(),
+        routing_is_away_for_longer_than_a_worker_waits(),
         another_epoch_makes_everybody_read_anew(),
     );
 }
@@ -86,6 +94,55 @@ async fn commands_lost_with_the_bus_are_sent_again() {
     stored.sort();
     let said = (0..2).flat_map(|round| (0..20).map(move |n| format!("{round} {n:02}")));
     assert_eq!(stored, said.collect::<Vec<_>>());
+}
+
+async fn a_handshake_is_whole_within_five_seconds() {
+    let world = World::set(&[]).await;
+    let mut half = TcpStream::connect(world.gateways[0].address).await.unwrap();
+    let opened = Instant::now();
+    half.write_all(b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n").await.unwrap();
+    let mut answer = vec![];
+    // A reset is an end as well.
+    let _ = timeout(PATIENCE, half.read_to_end(&mut answer)).await.expect("it ends");
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+    assert!((4..15).contains(&opened.elapsed().as_secs()), "{:?}", opened.elapsed());
+}
+
+/// A token opens the door for as long as it says (and five seconds more, for clocks that differ); who is in stays in.
+async fn a_socket_outlives_its_token() {
+    let world = World::set(&[("JWT_EXPIRES_IN", "1s")]).await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let gateway = &world.gateways[0];
+    let direct = world.direct(&ann, &ben).await;
+    let mut socket = gateway.connect(&ann).await;
+    until("the token is over", async || gateway.call("GET", "/v1/auth/me", Some(&ann), None).await.status == 401).await;
+    let mut late = gateway.open().await;
+    assert_eq!(late.refused("hello", json!({ "token": ann.token })).await, "unauthorized");
+    assert_eq!(late.closed().await, 4401);
+    socket.say(&direct, "still here").await;
+}
+
+/// The relay tells everybody, and the gateway asks again for the answer.
+async fn routing_is_away_for_longer_than_a_worker_waits() {
+    let world = World::start().await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let direct = world.direct(&ann, &ben).await;
+    let (mut here, mut there) = (world.gateways[0].connect(&ann).await, world.gateways[1].connect(&ben).await);
+    let mut view = View::begin(&ben, &mut there).await;
+    world.routing.set_away(true);
+    let sent = here.begin("message.send", json!({ "conversation_id": direct, "body": "hello?" })).await;
+    let role = json!({ "kind": "group", "title": "Begun meanwhile", "member_ids": [ben.id] });
+    let begun = here.begin("conversation.create", role).await;
+    assert_eq!(here.refused("typing", json!({ "conversation_id": direct, "typing": true })).await, "unavailable");
+    assert_eq!(here.refused("presence.watch", json!({ "user_ids": [ben.id] })).await, "unavailable");
+    // How long it is away.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    world.routing.set_away(false);
+    here.answer(sent).await.unwrap();
+    here.answer(begun).await.unwrap();
+    view.settle(&world, &mut there).await;
+    assert!(view.resyncs > 0);
+    until("the outbox is empty", async || world.number("SELECT count(*) FROM outbox", &[]).await == 0).await;
 }
 
 async fn another_epoch_makes_everybody_read_anew() {
