@@ -47,7 +47,10 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Mode {
-    /// Hold many authenticated sockets and say what they cost the server's processes
+    /// Hold many authenticated sockets and say what they cost the server's processes.
+    ///
+    /// Start the server afresh before: one that has served already holds freed memory, which the sockets fill first or
+    /// which it gives back while they come.
     Idle(idle::Options),
     /// Offer messages to rooms, open loop, and check every delivery; without --rate find the maximum
     Rooms(rooms::Options),

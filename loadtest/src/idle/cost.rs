@@ -92,6 +92,9 @@ impl Cost {
         table.row("  anonymous, MiB: before, half, all, held", self.mebibytes(|memory| memory.anonymous));
         table.note("  bytes per socket: RSS, PSS, anonymous");
         table.row("    growth over the second half", self.second_half.text());
+        if self.second_half.anonymous < 0.0 {
+            table.note("    DOUBTFUL: the process gave memory back meanwhile; start it afresh and measure again");
+        }
         table.row("    growth over all (less slack)", self.growth.text());
         table.row("    everything, the program included", self.everything.text());
         table.row("  cores: before, held", format!("{:.4}, {:.4}", self.cores_before, self.cores_held));

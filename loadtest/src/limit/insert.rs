@@ -15,7 +15,7 @@ use tokio_postgres::{Client, NoTls, Statement};
 use uuid::Uuid;
 
 const BATCHES: [usize; 3] = [100, 256, 1_000];
-/// A worker has two sequencers with one connection each (DESIGN §2).
+/// A worker has two sequencers with one connection each (`SEQUENCERS`).
 const CONNECTIONS: [usize; 2] = [1, 2];
 const LOCK: i64 = 0x6c6f_6164_7465_7374;
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// DESIGN §7: a rate is sustained while p99 of delivery stays within this.
+/// A rate is sustained while p99 of delivery stays within this.
 const P99_LIMIT_MS: f64 = 250.0;
 /// The generator's own checks: later than this, or busier, and the figures are its own.
 const LAG_LIMIT_MS: f64 = 1.0;

@@ -14,7 +14,7 @@ use shared::clock;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// A command is answered within 15 s (DESIGN §1.1); a little more for the way.
+/// A command is answered within 15 s (docs/socket.md, "Limits"); a little more for the way.
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 /// When all is answered and nothing has come for so long, nothing will.
 const QUIET: Duration = Duration::from_secs(2);
