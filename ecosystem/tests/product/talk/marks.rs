@@ -1,6 +1,6 @@
 //! How far people have read: marks, what is unread, what the sender is told.
 
-use crate::world::{Socket, World};
+use crate::world::{Socket, World, until};
 use serde_json::{Value, json};
 
 fn mark(conversation: &str, seq: i64) -> Value {
@@ -140,4 +140,22 @@ async fn a_crowd_is_not_told_of_each_other() {
     let asked = json!({ "message_id": message["id"], "limit": 100 });
     let receipts = here.ok("message.receipts", asked).await["items"].as_array().unwrap().clone();
     assert!(receipts.contains(&json!({ "user_id": ben.id, "status": "read" })), "{receipts:?}");
+}
+
+/// What was handed on goes from the outbox with whatever comes next, also where people only read: left to lie there it
+/// would be relayed, and everybody concerned told to read anew.
+#[tokio::test]
+async fn reading_leaves_nothing_to_relay() {
+    let world = World::set(&[]).await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let direct = world.direct(&ann, &ben).await;
+    let (mut here, mut there) = (world.gateways[0].connect(&ann).await, world.gateways[0].connect(&ben).await);
+    for n in 1..=30 {
+        here.say(&direct, "hi").await;
+        there.ok("conversation.read", json!({ "conversation_id": direct, "seq": n })).await;
+    }
+    let said = std::time::Instant::now();
+    until("the outbox is empty", async || world.number("SELECT count(*) FROM outbox", &[]).await == 0).await;
+    // The relay takes what is five seconds old.
+    assert!(said.elapsed() < std::time::Duration::from_secs(4), "{:?}", said.elapsed());
 }
