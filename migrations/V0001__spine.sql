@@ -156,6 +156,8 @@ CREATE INDEX user_changes_at ON user_changes USING brin (at);
 CREATE TABLE executed (
     id    uuid PRIMARY KEY,
     actor uuid        NOT NULL,
+    -- Tells a copy from another command under the same id.
+    digest bytea      NOT NULL,
     reply jsonb       NOT NULL,
     at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );

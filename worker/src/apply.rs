@@ -101,8 +101,12 @@ pub async fn run(shared: &Shared, applier: &mut Applier, envelope: &Envelope) ->
 async fn attempt(shared: &Shared, applier: &mut Applier, envelope: &Envelope) -> Result<Applied, StoreError> {
     let tx = applier.begin().await?;
     let conversation = tx.lock_conversation(envelope.command.conversation()).await?;
-    if let Some((actor, reply)) = tx.get_executed(envelope.id).await? {
-        return Ok(Applied::answer(repeat(&tx, envelope, actor, reply).await?));
+    let digest = envelope.command.digest();
+    if let Some(executed) = tx.get_executed(envelope.id).await? {
+        let copy = executed.actor == envelope.actor && executed.digest == digest;
+        let taken = || Refusal::new(Code::IdConflict, "this id was used for another command");
+        let reply = if copy { repeat(&tx, envelope, executed.reply).await? } else { Err(taken()) };
+        return Ok(Applied::answer(reply));
     }
     let (reply, effect) = match effect(&tx, envelope, conversation).await {
         Ok(effect) => (Ok((effect.created, effect.json.clone())), effect),
@@ -121,7 +125,7 @@ async fn attempt(shared: &Shared, applier: &mut Applier, envelope: &Envelope) ->
         Some(seq) => StoredReply::Message { conversation_id: envelope.command.conversation(), seq },
         None => stored(&reply),
     };
-    tx.insert_executed(envelope.id, envelope.actor, &stored).await?;
+    tx.insert_executed(envelope.id, envelope.actor, &digest, &stored).await?;
     if let Some((id, events)) = &outbox {
         tx.insert_outbox(*id, i64::from(shared.key), events).await?;
     }
@@ -142,18 +146,20 @@ fn stored(reply: &Result<(bool, Bytes), Refusal>) -> StoredReply {
     }
 }
 
+/// What the first copy was answered; of a message, what it is now, if he may still see it.
 async fn repeat(
     tx: &ApplyTx<'_>,
     envelope: &Envelope,
-    actor: UserId,
     reply: StoredReply,
 ) -> Result<Result<(bool, Bytes), Refusal>, StoreError> {
     metrics::counter!("rookery_commands_repeated_total").increment(1);
-    if actor != envelope.actor {
-        return Ok(Err(Refusal::new(Code::IdConflict, "this id was used for another command")));
-    }
     Ok(match reply {
         StoredReply::Ok { json, .. } => Ok((false, Bytes::from(json.get().to_owned()))),
+        StoredReply::Message { conversation_id, .. }
+            if tx.get_member(conversation_id, envelope.actor).await?.is_none() =>
+        {
+            Err(Refusal::not_found())
+        }
         StoredReply::Message { conversation_id, seq } => {
             Ok((false, messages::answer(&tx.get_message_view(conversation_id, seq).await?)))
         }

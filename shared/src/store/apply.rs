@@ -40,6 +40,13 @@ impl Applier {
     }
 }
 
+/// A command that was applied: whose it was, what it said, what it was answered.
+pub struct Executed {
+    pub actor: UserId,
+    pub digest: Vec<u8>,
+    pub reply: StoredReply,
+}
+
 /// One command's transaction. Dropped without [`commit`](Self::commit) it leaves nothing.
 pub struct ApplyTx<'a> {
     tx: Transaction<'a>,
@@ -155,16 +162,25 @@ impl ApplyTx<'_> {
     }
 
     /// The reply that this command was given before, if it was applied.
-    pub async fn get_executed(&self, id: CommandId) -> Result<Option<(UserId, StoredReply)>> {
-        let row = self.tx.query_opt("SELECT actor, reply FROM executed WHERE id = $1", &[&id.0]).await?;
-        row.map(|row| Ok((UserId(row.get(0)), StoredReply::from_value(row.get(1))?))).transpose()
+    pub async fn get_executed(&self, id: CommandId) -> Result<Option<Executed>> {
+        let row = self.tx.query_opt("SELECT actor, digest, reply FROM executed WHERE id = $1", &[&id.0]).await?;
+        row.map(|row| {
+            Ok(Executed { actor: UserId(row.get(0)), digest: row.get(1), reply: StoredReply::from_value(row.get(2))? })
+        })
+        .transpose()
     }
 
-    pub async fn insert_executed(&self, id: CommandId, actor: UserId, reply: &StoredReply) -> Result<()> {
+    pub async fn insert_executed(
+        &self,
+        id: CommandId,
+        actor: UserId,
+        digest: &[u8],
+        reply: &StoredReply,
+    ) -> Result<()> {
         self.tx
             .execute(
-                "INSERT INTO executed (id, actor, reply) VALUES ($1, $2, $3)",
-                &[&id.0, &actor.0, &reply.to_value()],
+                "INSERT INTO executed (id, actor, digest, reply) VALUES ($1, $2, $3, $4)",
+                &[&id.0, &actor.0, &digest, &reply.to_value()],
             )
             .await?;
         Ok(())

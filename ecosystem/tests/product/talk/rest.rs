@@ -31,6 +31,14 @@ async fn a_key_makes_two_requests_one_command() {
     assert_eq!(late, renamed, "a late copy hears what the first one heard");
     let now = world.gateways[0].rest(&ann, "conversation.get", json!({ "conversation_id": group })).await.expect(200);
     assert_eq!(now["title"], "Two", "and changes nothing");
+    let other = keyed(&world.gateways[0], &ann, &key, &path, json!({ "title": "Three" })).await;
+    assert_eq!(
+        (other.status, other.code().as_str()),
+        (409, "id_conflict"),
+        "another command under that key is not done"
+    );
+    let theirs = keyed(&world.gateways[0], &ben, &key, &path, json!({ "title": "One" })).await;
+    assert_eq!((theirs.status, theirs.code().as_str()), (409, "id_conflict"), "nor is somebody else's");
     let wrong = keyed(&world.gateways[0], &ann, "once", &path, json!({ "title": "Three" })).await;
     assert_eq!((wrong.status, wrong.json()["fields"]["Idempotency-Key"].is_string()), (400, true));
 }
