@@ -77,7 +77,11 @@ impl Presence {
     }
 
     /// The members, if this person is one of them; whoever has just joined is not in a list of some seconds ago.
-    async fn audience_of(&self, user: UserId, conversation: ConversationId) -> Result<Option<Arc<Audience>>, FanoutError> {
+    async fn audience_of(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+    ) -> Result<Option<Arc<Audience>>, FanoutError> {
         let has = |audience: &Arc<Audience>| audience.members.iter().any(|(member, _)| *member == user);
         let audiences = self.fanout.audiences();
         match audiences.recent(conversation).await? {

@@ -96,7 +96,11 @@ impl Audiences {
     }
 
     /// As it is now, where the one just given may be too old.
-    pub async fn again(&self, conversation: ConversationId, known: &Audience) -> Result<Option<Arc<Audience>>, FanoutError> {
+    pub async fn again(
+        &self,
+        conversation: ConversationId,
+        known: &Audience,
+    ) -> Result<Option<Arc<Audience>>, FanoutError> {
         let newer = To::Members { conversation, version: known.version + 1 };
         Ok(self.resolve([&newer].into_iter()).await?.pop().flatten())
     }
