@@ -100,7 +100,7 @@ mod tests {
         let (a, b) = (gateway(), gateway());
         let users: Vec<UserId> = (0..3).map(|_| UserId::new()).collect();
         let mut entries = Entries::default();
-        entries.events(&event(1), &users, &[vec![a].into(), vec![a, b].into(), vec![].into()]);
+        entries.events(&event(1), &users, &[vec![a], vec![a, b], vec![]]);
         entries.reply(b, Reply { ticket: 1, outcome: Outcome::Ok { created: true, json: Bytes::new() } });
         let entries = entries.finish();
         assert_eq!(entries.len(), 2);
@@ -114,7 +114,7 @@ mod tests {
         let a = gateway();
         let mut entries = Entries::default();
         for _ in 0..5 {
-            entries.events(&event(INBOX_ENTRY_MAX / 2), &[UserId::new()], &[vec![a].into()]);
+            entries.events(&event(INBOX_ENTRY_MAX / 2), &[UserId::new()], &[vec![a]]);
         }
         let entries = entries.finish();
         assert_eq!(entries.iter().map(|(_, entry)| entry.items.len()).collect::<Vec<_>>(), [1, 1, 1, 1, 1]);
