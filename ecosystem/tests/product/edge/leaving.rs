@@ -6,7 +6,7 @@ use std::time::Instant;
 
 #[tokio::test]
 async fn a_gateway_drains() {
-    let mut world = World::with(2, &[("DRAIN_SECONDS", "10")], Default::default()).await;
+    let mut world = World::with(2, &[("DRAIN_SECONDS", "60")], Default::default()).await;
     let [ann, ben] = world.people(["Ann", "Ben"]).await;
     let direct = world.direct(&ann, &ben).await;
     let (mut here, mut there) = (world.gateways[0].connect(&ann).await, world.gateways[1].connect(&ben).await);
@@ -23,7 +23,7 @@ async fn a_gateway_drains() {
     let (begun, address) = (Instant::now(), world.gateways[0].address);
     let ended = world.gateways[0].drain();
     let hint = here.expect("reconnect").await["data"]["after_ms"].as_u64().unwrap();
-    assert!(hint <= 5_000, "within half of the time there is: {hint}");
+    assert!(hint <= 30_000, "within half of the time there is: {hint}");
     // Nobody new, not even to ask whether it is ready.
     until("nothing is accepted", async || request(address, "GET", "/health/ready", &[], "").await.is_err()).await;
     world.bus.set_blocked(false);
@@ -34,7 +34,7 @@ async fn a_gateway_drains() {
     silent.expect("reconnect").await;
     assert_eq!(silent.closed().await, 1012);
     ended.await.unwrap();
-    assert!(begun.elapsed().as_secs() < 10, "it does not wait for its deadline");
+    assert!(begun.elapsed().as_secs() < 60, "it does not wait for its deadline");
 
     let mut back = world.gateways[1].connect(&ann).await;
     view.catch_up(&mut back).await;

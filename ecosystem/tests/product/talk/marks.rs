@@ -49,7 +49,7 @@ async fn a_sender_sees_who_has_it_and_who_has_read_it() {
     let message = here.ok("message.list", json!({ "conversation_id": group, "limit": 1 })).await["items"][0].clone();
     let receipts = json!({ "message_id": message["id"] });
     let listed = here.ok("message.receipts", receipts.clone()).await;
-    let mut by_user = vec![(&ben.id, "delivered"), (&cal.id, "sent")];
+    let mut by_user = [(&ben.id, "delivered"), (&cal.id, "sent")];
     by_user.sort();
     let items: Vec<Value> = by_user.iter().map(|(user, status)| json!({ "user_id": user, "status": status })).collect();
     assert_eq!(listed, json!({ "items": items, "next": null }));

@@ -68,7 +68,8 @@ async fn the_bus_takes_nothing_for_a_while() {
     while_both_talk(&mut World::start().await, async |world| {
         world.bus.set_blocked(true);
         let unanswered = || world.gateways.iter().map(|gateway| gateway.app.batcher.unanswered()).sum::<usize>();
-        until("commands wait", async || unanswered() > 20).await;
+        let all_stored = async || world.number("SELECT last_seq FROM conversations", &[]).await == 240;
+        until("commands wait", async || unanswered() > 20 || all_stored().await).await;
         world.bus.set_blocked(false);
     })
     .await;

@@ -83,10 +83,6 @@ impl View {
         }
     }
 
-    pub fn of(&self, conversation: &str) -> &Seen {
-        &self.conversations[conversation]
-    }
-
     /// The texts of a conversation, in order.
     pub fn texts(&self, conversation: &str) -> Vec<&str> {
         let seen = self.conversations.get(conversation);
