@@ -3,12 +3,16 @@
 
 #[path = "docs/frames.rs"]
 mod frames;
+#[path = "docs/limits.rs"]
+mod limits;
 #[path = "docs/logs.rs"]
 mod logs;
 #[path = "docs/metrics.rs"]
 mod metrics;
 #[path = "docs/page.rs"]
 mod page;
+#[path = "docs/rest.rs"]
+mod rest;
 #[path = "docs/socket.rs"]
 mod socket;
 #[path = "tidy/source.rs"]

@@ -1,4 +1,4 @@
-//! Replies: what came of a command. `Ok` means that its transaction has committed (promise 1 of DESIGN.md).
+//! Replies: what came of a command. `Ok` means that its transaction has committed (ARCHITECTURE.md, "What is always true", 1).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
 //! `/auth`: accounts, logins, and the sessions they begin and end. All of this writes to PostgreSQL here and now: it is
-//! the one thing that gateways write (DESIGN.md §2).
+//! the one thing that gateways write (ARCHITECTURE.md, "What is always true", 7).
 
 mod sessions;
 

@@ -55,7 +55,7 @@ id!(
     MessageId
 );
 id!(
-    /// A command. The same id again is the same command (promise 2 of DESIGN.md).
+    /// A command. The same id again is the same command (ARCHITECTURE.md, "What is always true", 2).
     CommandId
 );
 id!(
