@@ -176,17 +176,8 @@ fn keep(launch: &Launch, shared: &Shared, supervise: bool) {
         }
         drop(state);
         let born = clock::monotonic();
-        let end = live(launch, shared);
-        let mut state = shared.lock();
-        if state.wanted != Wanted::Up {
-            continue;
-        }
-        if !(supervise && state.was_ready) {
-            state.failure = Some(end);
-            state.wanted = Wanted::Down;
-            shared.changed.notify_all();
-            continue;
-        }
+        let Some(end) = live(launch, shared, supervise) else { continue };
+        let state = shared.lock();
         tracing::error!(error = format!("{end:#}"), "PostgreSQL ended unasked; it is started again");
         pause = if born.elapsed() > STEADY { PAUSE_SHORTEST } else { pause };
         drop(shared.wait_for(state, pause));
@@ -194,12 +185,12 @@ fn keep(launch: &Launch, shared: &Shared, supervise: bool) {
     }
 }
 
-/// One life of the server, from its start to its reaping. Returns what to say if it was not to end.
-fn live(launch: &Launch, shared: &Shared) -> anyhow::Error {
+/// One life of the server, from its start to its reaping. Returns why it ended if it is to be started again.
+fn live(launch: &Launch, shared: &Shared, supervise: bool) -> Option<anyhow::Error> {
     // Without the lock: it may have to wait for the processes of a killed server to leave.
     let mut server = match launch.spawn() {
         Ok(server) => server,
-        Err(failure) => return failure,
+        Err(failure) => return ended(&mut shared.lock(), shared, supervise, failure),
     };
     let pid = Pid::from_child(&server);
     let mut state = shared.lock();
@@ -216,9 +207,24 @@ fn live(launch: &Launch, shared: &Shared) -> anyhow::Error {
     let mut state = shared.lock();
     let status = server.wait();
     state.server = None;
-    shared.changed.notify_all();
     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-    anyhow!("PostgreSQL ended ({status}): {}", last_words(launch))
+    let end = anyhow!("PostgreSQL ended ({status}): {}", last_words(launch));
+    ended(&mut state, shared, supervise, end)
+}
+
+/// What an end means, decided under the lock under which it became known: whoever sees it and wants the server up again
+/// must not be told of this end as if it were the next one.
+fn ended(state: &mut State, shared: &Shared, supervise: bool, end: anyhow::Error) -> Option<anyhow::Error> {
+    shared.changed.notify_all();
+    if state.wanted != Wanted::Up {
+        return None;
+    }
+    if supervise && state.was_ready {
+        return Some(end);
+    }
+    state.failure = Some(end);
+    state.wanted = Wanted::Down;
+    None
 }
 
 fn last_words(launch: &Launch) -> String {
