@@ -124,7 +124,10 @@ async fn preflights_by_the_list() {
         assert_eq!(answer.header("access-control-allow-origin"), Some(APP));
         assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
         assert_eq!(answer.header("access-control-allow-methods"), Some("GET, HEAD, POST, PUT, PATCH, DELETE"));
-        assert_eq!(answer.header("access-control-allow-headers"), Some("authorization, content-type, idempotency-key, x-request-id"));
+        assert_eq!(
+            answer.header("access-control-allow-headers"),
+            Some("authorization, content-type, idempotency-key, x-request-id")
+        );
         assert_eq!(answer.header("vary"), Some("origin"));
         let answer = preflight(path, "Origin: https://evil.net").await;
         assert_eq!(answer.header("access-control-allow-origin"), None);
