@@ -163,6 +163,11 @@ impl Client {
                 self.load(world, &entry["new"]).await;
             } else if entry["reset"].is_object() {
                 let conversation = world.store().get_conversation(self.user, own).await.expect("his conversation");
+                // Closed while he was too far behind to be told of it: the conversation itself says so.
+                if conversation.closed_at.is_some() {
+                    self.conversations.remove(&own);
+                    continue;
+                }
                 self.load(world, &serde_json::from_slice(&view::json(&conversation)).expect("JSON")).await;
                 let local = self.conversations.get_mut(&own).expect("just loaded");
                 (local.seq, local.rev) = (number(&entry["reset"]["seq"]), number(&entry["reset"]["rev"]));
