@@ -151,7 +151,7 @@ pub struct Lint {
 
 #[derive(Args)]
 pub struct Bench {
-    /// Passed on to `loadtest` (`--url` names a server that is up already); without any, the standard runs are done
+    /// Passed on to `loadtest`: `help` lists its runs, `--url` names a server that is up already; without any, the standard runs are done
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     pub arguments: Vec<String>,
 }

@@ -19,8 +19,8 @@ const BACKLOG: i32 = 4096;
 /// Runs until the soft stop, then drains. `ready` is called once, when the address takes requests.
 pub async fn run(config: Config, ready: impl FnOnce(SocketAddr), stop: Stop) -> Result<()> {
     let store = Store::new(&config.store)?;
-    store.migrate().await?;
-    store.check().await?;
+    store.migrate().await.context("cannot use the database")?;
+    store.check().await.context("cannot use the database")?;
     let address = SocketAddr::from((config.http.host, config.http.port));
     let listener = gateway::server::listen(address, BACKLOG).with_context(|| format!("cannot listen on {address}"))?;
 

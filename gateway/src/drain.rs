@@ -26,7 +26,7 @@ pub async fn run(app: &Arc<App>, shards: &Shards<Edge>, stop: &Stop) {
     };
     let begun = clock::monotonic();
     tokio::select! {
-        () = leave => tracing::info!(seconds = begun.elapsed().as_secs_f64(), "drained"),
+        () = leave => tracing::info!(elapsed_us = begun.elapsed().as_micros() as u64, "drained"),
         () = tokio::time::sleep(window) => tracing::warn!("the time to drain is over; the rest is closed"),
         () = stop.ended() => {}
     }

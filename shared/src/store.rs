@@ -26,7 +26,7 @@ pub mod verify;
 use crate::config::StoreConfig;
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 use dial::Dial;
-use std::{sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio_postgres::{Client, error::SqlState};
 
@@ -64,7 +64,8 @@ impl From<tokio_postgres::Error> for StoreError {
             {
                 Self::Broken(text)
             } else {
-                Self::Unavailable(text)
+                // The error says "error connecting to server", its cause why.
+                Self::Unavailable(error.source().map_or(text.clone(), |cause| format!("{text}: {cause}")))
             };
         };
         let code = db.code();

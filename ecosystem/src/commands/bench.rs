@@ -33,7 +33,7 @@ pub fn run(arguments: &cli::Bench, surroundings: &Surroundings) -> Result<ExitCo
     let program = build(surroundings)?;
     let mut loadtest = Command::new(program);
     let words = &arguments.arguments;
-    let brings_its_own = words.first().is_some_and(|mode| mode == "limit" || mode.starts_with('-'));
+    let brings_its_own = words.first().is_some_and(|mode| mode == "limit" || mode == "help" || mode.starts_with('-'));
     if brings_its_own || words.iter().any(|word| word.starts_with("--url")) {
         loadtest.args(words);
         return run_to_end(loadtest);
