@@ -39,6 +39,8 @@ mod sync;
 
 #[path = "product/trouble/bus.rs"]
 mod bus;
+#[path = "product/trouble/chaos.rs"]
+mod chaos;
 #[path = "product/trouble/copies.rs"]
 mod copies;
 #[path = "product/trouble/database.rs"]

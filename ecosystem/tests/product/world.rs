@@ -15,7 +15,7 @@ mod view;
 pub use edge::{Edge, Labour, Middle};
 pub use http::{Answer, request};
 pub use socket::{Handshake, Refused, Socket};
-pub use view::View;
+pub use view::{View, surely};
 
 use gateway::{auth::Tokens, ended::Ended};
 use serde_json::{Value, json};

@@ -1,9 +1,12 @@
 //! What a well-made client shows: it applies events by their place, catches up by `sync` when it is told to or comes
 //! back, and can be compared with the tables.
 
-use super::{PATIENCE, Person, Socket, World, id};
+use super::{PATIENCE, Person, Refused, Socket, World, id};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Seen {
@@ -32,6 +35,18 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
+/// Asks again while a part of the server is away.
+pub async fn surely(socket: &mut Socket, cmd: &str, data: Value) -> Result<Value, Refused> {
+    loop {
+        match socket.ask(cmd, data.clone()).await {
+            Err(refused) if ["unavailable", "overloaded", "timeout"].contains(&refused.code.as_str()) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 fn number(value: &Value) -> i64 {
     value.as_i64().unwrap_or_else(|| panic!("no number: {value}"))
 }
@@ -52,7 +67,7 @@ impl View {
             let positions: BTreeMap<_, _> = self.conversations.iter().map(|(id, seen)| (id, position(seen))).collect();
             let ask = json!({ "epoch": self.epoch, "urev": self.urev, "positions": positions });
             self.stale = false;
-            let page = socket.ok("sync", ask).await;
+            let page = surely(socket, "sync", ask).await.expect("nobody is refused a sync");
             self.epoch = Some(text(&page["epoch"]));
             self.urev = number(&page["urev"]);
             if page["reset"] == true {
@@ -89,6 +104,16 @@ impl View {
         seen.iter().flat_map(|seen| seen.messages.values()).map(|message| message.2.as_str()).collect()
     }
 
+    /// Applies what has come, without waiting for more.
+    pub async fn take_in(&mut self, socket: &mut Socket) {
+        for frame in socket.forget() {
+            self.apply(&frame, socket).await;
+        }
+        if self.stale {
+            self.catch_up(socket).await;
+        }
+    }
+
     async fn read_everything(&mut self, socket: &mut Socket) {
         self.conversations.clear();
         let mut cursor = Value::Null;
@@ -97,7 +122,7 @@ impl View {
             if !cursor.is_null() {
                 ask["cursor"] = cursor;
             }
-            let mut page = socket.ok("conversation.list", ask).await;
+            let mut page = surely(socket, "conversation.list", ask).await.expect("nobody is refused his list");
             for conversation in page["items"].as_array().expect("a list") {
                 self.conversation(conversation, socket).await;
             }
@@ -118,7 +143,7 @@ impl View {
             return;
         }
         if entry["reset"].is_object() {
-            let conversation = socket.ok("conversation.get", json!({ "conversation_id": id })).await;
+            let Ok(conversation) = surely(socket, "conversation.get", json!({ "conversation_id": id })).await else { return };
             return self.conversation(&conversation, socket).await;
         }
         let seen = self.conversations.get_mut(&id).expect("only what was asked for is answered");
@@ -142,7 +167,8 @@ impl View {
         let mut after = 0;
         while after < seen.seq {
             let ask = json!({ "conversation_id": id, "after": after, "limit": 100 });
-            let Ok(page) = socket.ask("message.list", ask).await else { break };
+            // Lost again meanwhile: what says so is on its way.
+            let Ok(page) = surely(socket, "message.list", ask).await else { break };
             page["items"].as_array().expect("a list").iter().for_each(|message| seen.put(message));
             after = page["last_seq"].as_i64().unwrap_or(seen.seq);
         }
@@ -178,15 +204,18 @@ impl View {
     fn placed(&mut self, frame: &Value, name: &str, seq: i64) {
         let rev = number(&frame["rev"]);
         let Some(seen) = self.conversations.get_mut(&text(&frame["conversation_id"])) else {
-            assert!(self.stale || name.starts_with("member."), "of a conversation that it was never told of: {frame}");
+            // The word that it began was lost with a worker or overtaken: it is in the next answer of a sync.
+            self.stale |= name != "member.removed";
             return;
         };
         let place = seen.seq + seen.rev;
         if seq + rev <= place {
             return;
         }
-        // In order, or told: promise 4.
-        assert!(self.stale || seq + rev == place + 1, "after {}, {} without a resync: {frame}", seen.seq, seen.rev);
+        // In order, or told: promise 4. What was said just before one's own removal may not come any more.
+        let own_removal = name == "member.removed" && frame["data"]["user_id"] == self.me.id.as_str();
+        let in_order = seq + rev == place + 1 || own_removal;
+        assert!(self.stale || in_order, "after {}, {} without a resync: {frame}", seen.seq, seen.rev);
         if seq + rev == place + 1 {
             (seen.seq, seen.rev) = (seq, rev);
             seen.change(name, &frame["data"]);
