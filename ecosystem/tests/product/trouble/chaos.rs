@@ -40,7 +40,9 @@ impl Client<'_> {
         let mut wish = match (self.dice.below(20), message) {
             (0..=9, _) | (_, None) => ("message.send", json!({ "id": fresh(), "body": format!("words {n}") })),
             (10, Some(message)) => ("message.send", json!({ "id": fresh(), "body": "an answer", "reply_to": message })),
-            (11..=12, Some(message)) => ("message.edit", json!({ "message_id": message, "body": format!("edited {n}") })),
+            (11..=12, Some(message)) => {
+                ("message.edit", json!({ "message_id": message, "body": format!("edited {n}") }))
+            }
             (13, Some(message)) => ("message.delete", json!({ "message_id": message })),
             (14, _) => ("conversation.read", json!({ "seq": self.view.conversations[&conversation].seq })),
             (15, _) => ("conversation.update", json!({ "title": format!("Title {n}") })),
@@ -132,7 +134,8 @@ async fn chaos(seed: u64) {
     for client in &mut clients {
         check(&world, client).await;
     }
-    let holes = "SELECT count(*) FROM (SELECT c.id FROM conversations c LEFT JOIN messages m ON m.conversation_id = c.id
+    let holes =
+        "SELECT count(*) FROM (SELECT c.id FROM conversations c LEFT JOIN messages m ON m.conversation_id = c.id
         GROUP BY c.id HAVING count(m.seq) <> c.last_seq OR coalesce(max(m.seq), 0) <> c.last_seq) AS wrong";
     assert_eq!(world.number(holes, &[]).await, 0);
     until("the outbox is empty", async || world.number("SELECT count(*) FROM outbox", &[]).await == 0).await;

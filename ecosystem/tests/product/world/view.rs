@@ -143,7 +143,9 @@ impl View {
             return;
         }
         if entry["reset"].is_object() {
-            let Ok(conversation) = surely(socket, "conversation.get", json!({ "conversation_id": id })).await else { return };
+            let Ok(conversation) = surely(socket, "conversation.get", json!({ "conversation_id": id })).await else {
+                return;
+            };
             return self.conversation(&conversation, socket).await;
         }
         let seen = self.conversations.get_mut(&id).expect("only what was asked for is answered");
