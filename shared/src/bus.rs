@@ -9,6 +9,7 @@
 //! `tests/bus_contract.rs` holds both implementations to this page.
 
 pub mod local;
+pub mod rabbit;
 
 use crate::{command::CommandBatch, event::DurableEvent};
 use futures_util::future::BoxFuture;
@@ -24,6 +25,8 @@ pub enum PublishError {
     Unroutable,
     #[error("the broker has stopped taking messages")]
     Blocked,
+    #[error("the broker cannot be reached")]
+    Away,
     #[error("the connection to the broker broke")]
     Broken,
 }
@@ -32,6 +35,24 @@ pub enum PublishError {
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("the bus went away: {0}")]
 pub struct BusLost(pub String);
+
+/// Whether the bus takes batches just now, as far as is known without asking it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BusState {
+    Up,
+    /// Connected, but the broker has stopped taking messages (its memory or its disk is short).
+    Blocked,
+    Away,
+}
+
+/// A partition's queue as the bus sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueState {
+    /// Batches not delivered yet.
+    pub waiting: usize,
+    /// Everybody with a place at it, the active one and those who stand by.
+    pub consumers: usize,
+}
 
 /// A batch as a consumer gets it. `tag` rises within one consumer.
 #[derive(Clone, Debug)]
@@ -71,8 +92,11 @@ pub trait Bus: Send + Sync + 'static {
 
     fn consume_events(&self, role: EventRole) -> BoxFuture<'_, Result<Box<dyn EventConsumer>, BusLost>>;
 
-    /// Batches waiting in a partition's queue, not counting those delivered; `None` where it is not known.
-    fn depth(&self, partition: u16) -> Option<usize>;
+    /// How a partition's queue is now. Asks the broker: for metrics and for sharing out partitions, not for each batch.
+    fn queue(&self, partition: u16) -> BoxFuture<'_, Result<QueueState, BusLost>>;
+
+    /// At once and without a question: for health, and for refusing early what could not be published.
+    fn state(&self) -> BusState;
 }
 
 /// A place at a partition's queue. Dropping it gives up the place: what is unacknowledged goes to the next, in order.

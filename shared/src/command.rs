@@ -117,6 +117,10 @@ pub enum Command {
         conversation_id: ConversationId,
         marks: Marks,
     },
+    /// One that only a newer gateway knows: refused as `unsupported`, and not remembered, so that a newer worker may
+    /// still carry it out. Made by reading only.
+    #[serde(skip)]
+    Unknown,
 }
 
 impl Command {
@@ -133,6 +137,7 @@ impl Command {
             | Self::RemoveMember { conversation_id, .. }
             | Self::SetRole { conversation_id, .. }
             | Self::Mark { conversation_id, .. } => *conversation_id,
+            Self::Unknown => ConversationId(uuid::Uuid::nil()),
         }
     }
 
@@ -163,6 +168,7 @@ impl Command {
             Self::RemoveMember { .. } => "member.remove",
             Self::SetRole { .. } => "member.role",
             Self::Mark { .. } => "conversation.mark",
+            Self::Unknown => "unknown",
         }
     }
 

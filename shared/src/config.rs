@@ -6,12 +6,22 @@ mod sections;
 
 pub use reader::{ConfigError, Environment, Secret, Setting, read_env_file};
 pub use sections::{
-    AuthConfig, Config, EdgeConfig, HttpConfig, LimitConfig, LogConfig, SameSite, StoreConfig, WorkerConfig,
+    AuthConfig, ClusterConfig, Config, EdgeConfig, HttpConfig, LimitConfig, LogConfig, SameSite, StoreConfig,
+    WorkerConfig,
 };
 
 /// Where tests find a PostgreSQL that they may make databases in; `rookery test` starts one and says it here.
 pub fn test_database_url() -> Option<String> {
     std::env::var("ROOKERY_TEST_DATABASE_URL").ok()
+}
+
+/// Where tests find a Redis and a RabbitMQ of their own, likewise; they put a name of their own before all keys and queues.
+pub fn test_redis_url() -> Option<String> {
+    std::env::var("ROOKERY_TEST_REDIS_URL").ok()
+}
+
+pub fn test_amqp_url() -> Option<String> {
+    std::env::var("ROOKERY_TEST_AMQP_URL").ok()
 }
 
 /// The point at which a test wants this process killed; see `worker::failpoint`. Debug builds only.

@@ -7,19 +7,31 @@ use crate::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 macro_rules! events {
     ($($name:ident = $text:literal,)*) => {
         /// Every event a client can get, by the name it has on the socket.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-        pub enum EventName { $($name,)* }
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum EventName {
+            $($name,)*
+            /// One that only a newer worker knows: passed on by its name.
+            Other(&'static str),
+        }
 
         impl EventName {
             pub const ALL: &[EventName] = &[$(EventName::$name,)*];
 
             pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
+                match self { $(Self::$name => $text,)* Self::Other(name) => name }
+            }
+
+            /// This name's bit in a session's choice of events. All that are not known share one: who has chosen did
+            /// not choose them.
+            pub fn bit(self) -> u64 {
+                #[repr(u8)]
+                enum Bit { $($name,)* }
+                match self { $(Self::$name => 1 << Bit::$name as u8,)* Self::Other(_) => 1 << 63 }
             }
         }
     };
@@ -49,9 +61,30 @@ impl EventName {
         Self::ALL.iter().copied().find(|name| name.as_str() == text)
     }
 
-    /// This name's bit in a session's choice of events.
-    pub fn bit(self) -> u64 {
-        1 << self as u8
+    /// The same; one that is not known is remembered by its name, up to a bound that no worker of the next version
+    /// reaches. None: beyond it, or no name at all.
+    pub fn parse_or_keep(text: &str) -> Option<Self> {
+        static KEPT: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+        const KEPT_MAX: usize = 64;
+        const LENGTH_MAX: usize = 64;
+        if let Some(known) = Self::parse(text) {
+            return Some(known);
+        }
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'.' || byte == b'_';
+        if text.is_empty() || text.len() > LENGTH_MAX || !text.bytes().all(plain) {
+            return None;
+        }
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = kept.iter().find(|name| **name == text) {
+            return Some(Self::Other(name));
+        }
+        if kept.len() >= KEPT_MAX {
+            return None;
+        }
+        // Lives as long as the process: there are at most 4 KiB of these.
+        let name: &'static str = Box::leak(text.into());
+        kept.push(name);
+        Some(Self::Other(name))
     }
 }
 
@@ -144,5 +177,21 @@ mod tests {
             bits |= name.bit();
         }
         assert_eq!(EventName::parse("message"), None);
+        assert_eq!(bits & EventName::Other("new.one").bit(), 0);
+    }
+
+    #[test]
+    fn names_of_a_newer_version_are_kept_within_bounds() {
+        let kept = EventName::parse_or_keep("poll.closed");
+        assert_eq!((kept, kept), (Some(EventName::Other("poll.closed")), EventName::parse_or_keep("poll.closed")));
+        for bad in ["", "Shouting", "two words", "\"", &"x".repeat(65)] {
+            assert_eq!(EventName::parse_or_keep(bad), None);
+        }
+        for number in 0..100_u8 {
+            let name: String = [b'a' + number / 10, b'a' + number % 10].map(char::from).iter().collect();
+            EventName::parse_or_keep(&name);
+        }
+        assert_eq!(EventName::parse_or_keep("one.too.many"), None);
+        assert_eq!(EventName::parse_or_keep("typing"), Some(EventName::Typing));
     }
 }

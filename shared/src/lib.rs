@@ -18,3 +18,4 @@ pub mod store;
 pub mod telemetry;
 pub mod testing;
 pub mod view;
+pub mod wire;

@@ -92,6 +92,10 @@ macro_rules! codes {
                 match self { $(Self::$name => $text,)* }
             }
 
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.as_str() == text)
+            }
+
             /// The HTTP status under which REST says it.
             pub fn status(self) -> u16 {
                 match self { $(Self::$name => $status,)* }

@@ -7,19 +7,23 @@
 //!
 //! `tests/routing_contract.rs` holds both implementations to this page.
 
+pub mod cells;
 pub mod local;
+pub mod redis;
 
 use crate::{
     command::GatewayRef,
     domain::{GatewayId, UserId},
     event::InboxEntry,
 };
+use cells::{Draw, Drawn};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use thiserror::Error;
 
 pub const RENEWAL: Duration = Duration::from_secs(1);
 pub const LEASE: Duration = Duration::from_secs(10);
+pub const DEAD_AGAIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("routing is away: {0}")]
@@ -63,13 +67,30 @@ pub trait Routing: Send + Sync + 'static {
     /// Every gateway that has joined and not left.
     fn gateways(&self) -> Answer<'_, Vec<GatewayRef>>;
 
-    /// This gateway wants to hear of the presence of these people. Returns who of them has a route now, in order.
+    /// This gateway wants to hear of the presence of these people. Returns who of them is online now, in order.
     fn watch(&self, me: GatewayRef, users: Vec<UserId>) -> Answer<'_, Vec<bool>>;
 
     fn unwatch(&self, me: GatewayRef, users: Vec<UserId>) -> Answer<'_, ()>;
 
     /// The gateways that watch this person.
     fn watchers(&self, user: UserId) -> Answer<'_, Routes>;
+
+    /// For each of `users`, in order, whether a gateway whose lease holds has sessions of theirs: what presence says.
+    /// `lookup` may for a while still name one that has died.
+    fn online<'a>(&'a self, users: &'a [UserId]) -> Answer<'a, Vec<bool>>;
+
+    /// Gateways whose lease ended without their leaving, each with everybody routed to it. Given to one caller at a
+    /// time, and again after [`DEAD_AGAIN`] until somebody says `bury`.
+    fn dead(&self) -> Answer<'_, Vec<(GatewayRef, Vec<UserId>)>>;
+
+    /// Everything that follows from this gateway's death has been said. Its routes go when nobody can need them.
+    fn bury(&self, dead: GatewayRef) -> Answer<'_, ()>;
+
+    /// Draws from the cells that all gateways share: how often is too often. In order, each by itself.
+    fn draw(&self, draws: Vec<Draw>) -> Answer<'_, Vec<Drawn>>;
+
+    /// True the first time within `ttl`, for anybody.
+    fn use_once(&self, key: [u8; 16], ttl: Duration) -> Answer<'_, bool>;
 }
 
 /// The gateways of one person: mostly one.

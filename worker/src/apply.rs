@@ -196,7 +196,7 @@ async fn effect(tx: &ApplyTx<'_>, envelope: &Envelope, conversation: Option<Conv
         Command::AddMembers { users, .. } => members::add(&act, users).await,
         Command::RemoveMember { user, .. } => members::remove(&act, *user).await,
         Command::SetRole { user, role, .. } => members::set_role(&act, *user, *role).await,
-        Command::Send(_) | Command::Mark { .. } | Command::CreateConversation { .. } => {
+        Command::Send(_) | Command::Mark { .. } | Command::CreateConversation { .. } | Command::Unknown => {
             Err(Refusal::new(Code::Unsupported, "this command is not applied alone").into())
         }
     }

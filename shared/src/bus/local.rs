@@ -9,7 +9,7 @@ mod events;
 mod partition;
 mod queue;
 
-use super::{Bus, BusLost, CommandConsumer, EventConsumer, EventRole, PublishError};
+use super::{Bus, BusLost, BusState, CommandConsumer, EventConsumer, EventRole, PublishError, QueueState};
 use crate::{clock, command::CommandBatch, event::DurableEvent};
 use consumer::LocalConsumer;
 use events::{EventQueues, LocalEvents};
@@ -133,7 +133,12 @@ impl Bus for LocalBus {
         Box::pin(future::ready(Ok(consumer)))
     }
 
-    fn depth(&self, partition: u16) -> Option<usize> {
-        self.partition(partition).map(|partition| partition.depth())
+    fn queue(&self, partition: u16) -> BoxFuture<'_, Result<QueueState, BusLost>> {
+        let state = self.partition(partition).map(|partition| partition.state());
+        Box::pin(future::ready(state.ok_or_else(|| BusLost(format!("there is no partition {partition}")))))
+    }
+
+    fn state(&self) -> BusState {
+        if self.is_blocked() { BusState::Blocked } else { BusState::Up }
     }
 }

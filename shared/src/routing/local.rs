@@ -6,9 +6,13 @@
 //! step, so nothing here ever meets a dead gateway's route, while callers see what the contract says.
 
 mod inbox;
+mod once;
 mod sets;
 
-use super::{Answer, Inbox, Routes, Routing, RoutingAway};
+use super::{
+    Answer, Inbox, Routes, Routing, RoutingAway,
+    cells::{Cells, Draw, Drawn},
+};
 use crate::{
     command::GatewayRef,
     domain::{GatewayId, UserId},
@@ -17,6 +21,7 @@ use crate::{
 use futures_util::future;
 use inbox::{Live, LocalInbox};
 use metrics::{Counter, Gauge, counter, gauge};
+use once::Once;
 use sets::EpochSets;
 use std::{
     collections::BTreeMap,
@@ -24,6 +29,7 @@ use std::{
         Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 /// What one inbox holds at most, by [`InboxEntry::weight`], beside
@@ -31,6 +37,8 @@ use std::{
 pub const INBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// People whose presence one gateway may watch. Beyond it they are not watched, which is counted; presence is soft.
 pub const WATCHED_MAX: usize = 262_144;
+/// Subjects of limits that are remembered, 5 MiB.
+const CELLS_MAX: usize = 98_304;
 
 /// Everybody's routing in this process. Clones are the same.
 #[derive(Clone)]
@@ -48,6 +56,8 @@ struct State {
     last_epoch: std::sync::atomic::AtomicU64,
     routes: EpochSets,
     watches: EpochSets,
+    cells: Cells,
+    once: Once,
     away: AtomicBool,
     meters: Meters,
 }
@@ -81,6 +91,8 @@ impl LocalRouting {
             last_epoch: Default::default(),
             routes: EpochSets::default(),
             watches: EpochSets::default(),
+            cells: Cells::new(CELLS_MAX),
+            once: Once::default(),
             away: AtomicBool::new(false),
             meters,
         };
@@ -302,5 +314,26 @@ impl Routing for LocalRouting {
             let live = state.live();
             Ok(state.watches.get(user, |epoch| live.get(&epoch).map(|live| live.me)))
         })
+    }
+
+    fn online<'a>(&'a self, users: &'a [UserId]) -> Answer<'a, Vec<bool>> {
+        self.answer(|state| Ok(state.lookup(users).iter().map(|routes| !routes.is_empty()).collect()))
+    }
+
+    /// Nobody dies alone in one process.
+    fn dead(&self) -> Answer<'_, Vec<(GatewayRef, Vec<UserId>)>> {
+        self.answer(|_| Ok(vec![]))
+    }
+
+    fn bury(&self, _dead: GatewayRef) -> Answer<'_, ()> {
+        self.answer(|_| Ok(()))
+    }
+
+    fn draw(&self, draws: Vec<Draw>) -> Answer<'_, Vec<Drawn>> {
+        self.answer(|state| Ok(draws.iter().map(|draw| state.cells.draw(draw)).collect()))
+    }
+
+    fn use_once(&self, key: [u8; 16], ttl: Duration) -> Answer<'_, bool> {
+        self.answer(|state| state.once.take(key, ttl))
     }
 }

@@ -4,7 +4,11 @@ use super::{
     Faults,
     queue::{ConsumerId, Counts, Queue, Taken},
 };
-use crate::{bus::PublishError, clock, command::CommandBatch};
+use crate::{
+    bus::{PublishError, QueueState},
+    clock,
+    command::CommandBatch,
+};
 use metrics::{Counter, Gauge, counter, gauge};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -66,8 +70,9 @@ impl Partition {
         self.with(Queue::clear);
     }
 
-    pub fn depth(&self) -> usize {
-        self.lock().depth()
+    pub fn state(&self) -> QueueState {
+        let queue = self.lock();
+        QueueState { waiting: queue.depth(), consumers: queue.consumers() }
     }
 
     /// What the queue says of itself goes to the metrics under its lock, so that no older figure comes last.

@@ -61,6 +61,10 @@ impl Queue {
         Self { faults, ..Self::default() }
     }
 
+    pub fn consumers(&self) -> usize {
+        self.consumers.len()
+    }
+
     pub fn depth(&self) -> usize {
         self.waiting.len()
     }
