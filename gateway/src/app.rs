@@ -53,7 +53,6 @@ pub type Metrics = Box<dyn Fn() -> String + Send + Sync>;
 /// What besides PostgreSQL must be there before a balancer should send anybody here. Whoever holds the part says so.
 #[derive(Default)]
 pub struct Readiness {
-    pub bus: AtomicBool,
     pub routing: AtomicBool,
     /// Set at the first signal to stop.
     pub draining: AtomicBool,
@@ -79,13 +78,14 @@ impl App {
         let hub = Arc::new(Hub::default());
         let batcher = Arc::new(Batcher::new(bus, config.edge.window));
         let (routes, words) = Routes::new(hub.clone());
-        let fanout = Arc::new(Fanout::new(store.clone(), routing));
+        let fanout = Arc::new(Fanout::new(store.clone(), routing.clone()));
+        let secret = config.auth.secret.expose().as_bytes();
         let app = Self {
             tokens: Tokens::new(&config.auth, ended.clone())?,
-            tickets: Tickets::new(config.auth.secret.expose().as_bytes(), ended.clone()),
+            tickets: Tickets::new(secret, ended.clone(), routing.clone()),
             refresh_tokens: RefreshTokens::new(&config.auth),
             passwords: Passwords::new(&config.auth),
-            limits: Limits::new(&config.limits),
+            limits: Limits::new(&config.limits, secret, routing),
             ended,
             readiness: Readiness::default(),
             queries: Queries::new(store.clone()),

@@ -23,7 +23,7 @@ pub const LEEWAY: Duration = Duration::from_secs(5);
 pub const TOKEN_MAX: usize = 4096;
 
 /// A key of our own for one purpose, from the secret: HKDF-SHA256 (RFC 5869).
-fn derived_key(secret: &[u8], purpose: &[u8]) -> aws_lc_rs::hmac::Key {
+pub(crate) fn derived_key(secret: &[u8], purpose: &[u8]) -> aws_lc_rs::hmac::Key {
     let salt = aws_lc_rs::hkdf::Salt::new(aws_lc_rs::hkdf::HKDF_SHA256, b"rookery");
     let mut key = [0; 32];
     salt.extract(secret)

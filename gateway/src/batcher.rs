@@ -12,7 +12,7 @@ mod publish;
 use bytes::Bytes;
 use partition::{Partition, Waiting};
 use shared::{
-    bus::Bus,
+    bus::{Bus, BusState},
     command::{Command, Envelope, GatewayRef, partition as partition_of},
     domain::{COMMAND_DEADLINE, CommandId, IN_FLIGHT_BYTES_MAX, SessionId, UserId},
     lifecycle::Stop,
@@ -31,6 +31,9 @@ use crate::shard::ConnId;
 
 /// How often deadlines and resends by time are looked at.
 const SWEEP: Duration = Duration::from_millis(250);
+
+/// When to try again a command that the broker's alarm has kept out: an alarm lasts.
+const BLOCKED_RETRY_SECONDS: u32 = 5;
 
 /// Who waits for an answer.
 #[derive(Debug)]
@@ -104,6 +107,12 @@ impl Batcher {
         let number = partition_of(submission.command.conversation(), self.lanes.len() as u16);
         // A reply names only its ticket; the ticket names its lane.
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed) * self.lanes.len() as u64 + u64::from(number);
+        if self.bus.state() == BusState::Blocked {
+            metrics::counter!("rookery_commands_overloaded_total").increment(1);
+            let refusal =
+                Refusal::new(Code::Overloaded, "the message broker is short of memory or disk and takes nothing");
+            return Err((refusal.retry_after(BLOCKED_RETRY_SECONDS), waiter));
+        }
         let Submission { id, actor, session, request_id, command } = submission;
         let envelope = Envelope { ticket, id, actor, session, request_id, command };
         let weight = envelope.weight();
@@ -163,6 +172,10 @@ impl Batcher {
     /// This gateway, as it is known to the routing; none until it has joined.
     pub fn gateway(&self) -> Option<GatewayRef> {
         *self.me.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn bus_state(&self) -> BusState {
+        self.bus.state()
     }
 
     /// Commands without an answer.

@@ -33,10 +33,7 @@ use shared::{
     routing::Routing,
     store::Store,
 };
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, task::JoinSet};
 
 /// What a gateway is made of.
@@ -70,13 +67,13 @@ impl Gateway {
         let app = Arc::new(app);
         let shards = start_shards(&app)?;
         app.hub.set_shards(shards.clone());
-        app.readiness.bus.store(true, Ordering::Relaxed);
 
         let hub = app.hub.clone();
         let background = app.batcher.run(Arc::new(move |answers| hub.answers(answers)), &stop);
         let mut tasks = JoinSet::new();
         tasks.spawn(routes::run(app.clone(), GatewayId::new(), words, stop.clone()));
         tasks.spawn(epoch::run(app.clone(), stop.clone()));
+        tasks.spawn(limits::run(app.clone(), stop.clone()));
         tasks.spawn(serve(app.clone(), listener, shards.clone(), stop.clone()));
         Ok(Self { address, app, tasks, background, shards, stop })
     }

@@ -1,27 +1,37 @@
-//! How often is too often: a generic cell rate limiter (GCRA) per rule and subject, in this process. Called on every
-//! request and command, also on socket threads: it never waits for anything but a short lock.
+//! How often is too often, per rule and subject. Called on every request and command, also on socket threads: a decision
+//! is made from this process's own cells and waits for nothing but a short lock.
 //!
-//! One number is kept per subject: the time at which it would be served if it were made to queue. That is ahead of now
-//! by the part of the burst which is used up; subjects whose time is past carry no information and are dropped first.
+//! All gateways together keep the limits. What concerns passwords and tokens asks the cells they share before anything is
+//! done (`check_shared`); of everything else each gateway tells the others once a second what it has counted, and hears
+//! what they have. While the shared cells are away, each gateway's own hold.
 
+use crate::{app::App, auth::derived_key};
+use aws_lc_rs::hmac;
 use shared::{
-    clock,
     config::LimitConfig,
     domain::UserId,
+    lifecycle::Stop,
     reply::{Code, Refusal},
+    routing::{
+        Routing,
+        cells::{Cells, Draw, Drawn},
+    },
 };
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::{Mutex, PoisonError},
-    time::Instant,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-const SHARDS: usize = 16;
-/// Subjects remembered per rule and shard; 16,384 per rule, about 0.8 MiB when full.
-const SUBJECTS_PER_SHARD_MAX: usize = 1024;
-const MINUTE: u64 = 60_000_000_000;
+/// Subjects remembered per rule, 0.8 MiB when full.
+const SUBJECTS_MAX: usize = 16_384;
+const MINUTE: Duration = Duration::from_secs(60);
+const SHARE_EVERY: Duration = Duration::from_secs(1);
+/// Subjects counted since the others were last told; more than that within a second are counted here alone.
+const UNTOLD_MAX: usize = 65_536;
+/// Told in one question to the shared cells.
+const TOLD_AT_ONCE: usize = 1000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
@@ -78,70 +88,111 @@ pub enum Subject<'a> {
 }
 
 pub struct Limits {
-    hasher: RandomState,
-    rules: Vec<Cells>,
-    start: Instant,
+    /// Names of accounts leave this process only under this key, which all gateways have.
+    key: hmac::Key,
+    rules: Vec<Kept>,
+    routing: Arc<dyn Routing>,
+    /// Counted here, and the other gateways do not know yet.
+    untold: Mutex<HashMap<(u8, u128), u32>>,
 }
 
-/// One rule's subjects: 128-bit key (an address, an id, a keyed hash of a name) to its time in nanoseconds since start.
-struct Cells {
-    interval: u64,
-    shards: [Mutex<HashMap<u128, u64>>; SHARDS],
+struct Kept {
+    interval: Duration,
+    cells: Cells,
     refused: metrics::Counter,
 }
 
 impl Limits {
-    pub fn new(config: &LimitConfig) -> Self {
-        let cells = |rule: Rule| Cells {
-            interval: MINUTE / u64::from(rule.per_minute(config).max(1)),
-            shards: Default::default(),
+    pub fn new(config: &LimitConfig, secret: &[u8], routing: Arc<dyn Routing>) -> Self {
+        let kept = |rule: Rule| Kept {
+            interval: MINUTE / rule.per_minute(config).max(1),
+            cells: Cells::new(SUBJECTS_MAX),
             refused: metrics::counter!("rookery_limited_total", "rule" => rule.name()),
         };
-        Self { hasher: RandomState::new(), rules: Rule::ALL.map(cells).into(), start: clock::monotonic() }
+        Self {
+            key: derived_key(secret, b"limits"),
+            rules: Rule::ALL.map(kept).into(),
+            routing,
+            untold: Mutex::default(),
+        }
     }
 
     /// Counts one; refused, it is not counted and the refusal says when to come back.
     pub fn check(&self, rule: Rule, subject: Subject<'_>) -> Result<(), Refusal> {
-        let now = clock::monotonic().duration_since(self.start).as_nanos() as u64;
-        self.check_at(rule, subject, now)
+        let draw = self.draw(rule, subject);
+        self.judge(rule, self.kept(rule).cells.draw(&draw))?;
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        if untold.len() < UNTOLD_MAX {
+            *untold.entry((draw.rule, draw.subject)).or_default() += 1;
+        }
+        Ok(())
     }
 
-    fn check_at(&self, rule: Rule, subject: Subject<'_>, now: u64) -> Result<(), Refusal> {
-        let key = match subject {
+    /// The same for what must not be tried more often by asking another gateway: counted for all of them at once.
+    pub async fn check_shared(&self, rule: Rule, subject: Subject<'_>) -> Result<(), Refusal> {
+        let draw = self.draw(rule, subject);
+        self.judge(rule, self.kept(rule).cells.draw(&draw))?;
+        match self.routing.draw(vec![draw]).await.as_deref() {
+            Ok([drawn]) => self.judge(rule, *drawn),
+            Ok(_) => Ok(()),
+            Err(away) => {
+                tracing::debug!(%away, rule = rule.name(), "counted by this gateway alone");
+                Ok(())
+            }
+        }
+    }
+
+    fn draw(&self, rule: Rule, subject: Subject<'_>) -> Draw {
+        let subject = match subject {
             Subject::Address(address) => address_key(address),
             Subject::User(id) => id.0.as_u128(),
             Subject::Account(name) => {
-                u128::from(self.hasher.hash_one(name)) << 64 | u128::from(self.hasher.hash_one((name, 1)))
+                let mac = hmac::sign(&self.key, name.as_bytes());
+                let half = mac.as_ref().first_chunk().expect("cannot fail because a MAC has 32 bytes");
+                u128::from_be_bytes(*half)
             }
         };
-        let cells = &self.rules[rule as usize];
-        let shard = &cells.shards[self.hasher.hash_one(key) as usize % SHARDS];
-        // A panic while it was held leaves numbers behind, nothing half done.
-        let mut times = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let time = times.get(&key).map_or(now, |time| *time.max(&now)) + cells.interval;
-        if time > now + MINUTE {
-            cells.refused.increment(1);
-            let seconds = (time - now - MINUTE).div_ceil(1_000_000_000);
-            return Err(Refusal::new(Code::RateLimited, "too often; wait a little").retry_after(seconds as u32));
+        let interval = self.kept(rule).interval;
+        Draw { rule: rule as u8, subject, interval, burst: MINUTE, count: 1, forced: false }
+    }
+
+    fn kept(&self, rule: Rule) -> &Kept {
+        &self.rules[rule as usize]
+    }
+
+    fn judge(&self, rule: Rule, drawn: Drawn) -> Result<(), Refusal> {
+        let Drawn::Refused { wait } = drawn else { return Ok(()) };
+        self.kept(rule).refused.increment(1);
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        Err(Refusal::new(Code::RateLimited, "too often; wait a little").retry_after(seconds as u32))
+    }
+
+    /// Tells the others what was counted here, and hears how much that makes all together.
+    async fn share(&self) {
+        let untold = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
+        let draws: Vec<Draw> = untold
+            .into_iter()
+            .map(|((rule, subject), count)| {
+                let interval = self.rules[usize::from(rule)].interval;
+                Draw { rule, subject, interval, burst: MINUTE, count, forced: true }
+            })
+            .collect();
+        for part in draws.chunks(TOLD_AT_ONCE) {
+            let Ok(drawn) = self.routing.draw(part.to_vec()).await else { return };
+            for (draw, drawn) in part.iter().zip(drawn) {
+                if let Drawn::Taken { ahead } = drawn {
+                    self.rules[usize::from(draw.rule)].cells.raise(draw.rule, draw.subject, ahead);
+                }
+            }
         }
-        if times.len() >= SUBJECTS_PER_SHARD_MAX && !times.contains_key(&key) {
-            make_room(&mut times, now);
-        }
-        times.insert(key, time);
-        Ok(())
     }
 }
 
-/// Drops who has nothing used up, and if that is not half, those who have used least: whoever is being held back stays.
-fn make_room(times: &mut HashMap<u128, u64>, now: u64) {
-    times.retain(|_, time| *time > now);
-    let surplus = times.len().saturating_sub(SUBJECTS_PER_SHARD_MAX / 2);
-    if surplus > 0 {
-        let mut all: Vec<(u64, u128)> = times.iter().map(|(key, time)| (*time, *key)).collect();
-        all.select_nth_unstable(surplus - 1);
-        for (_, key) in &all[..surplus] {
-            times.remove(key);
-        }
+/// Shares what is counted until the gateway leaves.
+pub async fn run(app: Arc<App>, stop: Stop) {
+    while !stop.is_stopped() {
+        stop.sleep(SHARE_EVERY).await;
+        app.limits.share().await;
     }
 }
 
@@ -155,18 +206,23 @@ fn address_key(address: IpAddr) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::routing::local::LocalRouting;
 
-    const SECOND: u64 = 1_000_000_000;
-
-    fn limits(per_minute: u32) -> Limits {
-        Limits::new(&LimitConfig {
+    /// Gateways that share `routing`.
+    fn limits_of(routing: &LocalRouting, per_minute: u32) -> Limits {
+        let config = LimitConfig {
             login_per_address: per_minute,
             login_per_account: per_minute,
             register_per_address: per_minute,
             refresh_per_address: per_minute,
             commands_per_user: per_minute,
             requests_per_address: per_minute,
-        })
+        };
+        Limits::new(&config, b"a secret that only tests use, of more than 32 bytes", Arc::new(routing.clone()))
+    }
+
+    fn limits(per_minute: u32) -> Limits {
+        limits_of(&LocalRouting::new(), per_minute)
     }
 
     fn address(text: &str) -> Subject<'static> {
@@ -174,39 +230,32 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_then_an_even_rate() {
+    fn a_refusal_says_when_to_come_back() {
         let limits = limits(6);
-        let check = |at| limits.check_at(Rule::LoginPerAddress, address("192.0.2.1"), at);
+        let check = || limits.check(Rule::LoginPerAddress, address("192.0.2.1"));
         for _ in 0..6 {
-            check(0).unwrap();
+            check().unwrap();
         }
-        let refusal = check(0).unwrap_err();
+        let refusal = check().unwrap_err();
         assert_eq!((refusal.code, refusal.retry_after), (Code::RateLimited, Some(10)));
-        check(9 * SECOND).unwrap_err();
-        check(10 * SECOND).unwrap();
-        check(10 * SECOND).unwrap_err();
-        for _ in 0..6 {
-            check(70 * SECOND).unwrap();
-        }
-        check(70 * SECOND).unwrap_err();
     }
 
     #[test]
     fn rules_and_subjects_do_not_touch_each_other() {
         let limits = limits(1);
-        limits.check_at(Rule::LoginPerAddress, address("192.0.2.1"), 0).unwrap();
-        limits.check_at(Rule::LoginPerAddress, address("192.0.2.1"), 0).unwrap_err();
-        limits.check_at(Rule::LoginPerAddress, address("192.0.2.2"), 0).unwrap();
-        limits.check_at(Rule::RegisterPerAddress, address("192.0.2.1"), 0).unwrap();
-        limits.check_at(Rule::LoginPerAccount, Subject::Account("ann"), 0).unwrap();
-        limits.check_at(Rule::LoginPerAccount, Subject::Account("ann"), 0).unwrap_err();
-        limits.check_at(Rule::LoginPerAccount, Subject::Account("bob"), 0).unwrap();
+        limits.check(Rule::LoginPerAddress, address("192.0.2.1")).unwrap();
+        limits.check(Rule::LoginPerAddress, address("192.0.2.1")).unwrap_err();
+        limits.check(Rule::LoginPerAddress, address("192.0.2.2")).unwrap();
+        limits.check(Rule::RegisterPerAddress, address("192.0.2.1")).unwrap();
+        limits.check(Rule::LoginPerAccount, Subject::Account("ann")).unwrap();
+        limits.check(Rule::LoginPerAccount, Subject::Account("ann")).unwrap_err();
+        limits.check(Rule::LoginPerAccount, Subject::Account("bob")).unwrap();
     }
 
     #[test]
     fn one_customer_is_one_subject() {
         let limits = limits(1);
-        let check = |text| limits.check_at(Rule::LoginPerAddress, address(text), 0);
+        let check = |text| limits.check(Rule::LoginPerAddress, address(text));
         check("2001:db8:1:2::1").unwrap();
         check("2001:db8:1:2:ffff::9").unwrap_err();
         check("2001:db8:1:3::1").unwrap();
@@ -216,18 +265,31 @@ mod tests {
         check("::1").unwrap();
     }
 
-    #[test]
-    fn memory_is_bounded_and_the_held_back_stay_held_back() {
-        let limits = limits(2);
-        let held = UserId::new();
-        let check = |id: UserId| limits.check_at(Rule::CommandsPerUser, Subject::User(id), 0);
-        check(held).unwrap();
-        check(held).unwrap();
-        for _ in 0..10 * SHARDS * SUBJECTS_PER_SHARD_MAX {
-            check(UserId::new()).unwrap();
+    #[tokio::test]
+    async fn another_gateway_is_no_way_around_a_login_limit() {
+        let routing = LocalRouting::new();
+        let (one, two) = (limits_of(&routing, 3), limits_of(&routing, 3));
+        for limits in [&one, &two, &one] {
+            limits.check_shared(Rule::LoginPerAccount, Subject::Account("ann")).await.unwrap();
         }
-        check(held).unwrap_err();
-        let sizes = limits.rules[Rule::CommandsPerUser as usize].shards.iter().map(|shard| shard.lock().unwrap().len());
-        assert!(sizes.max() <= Some(SUBJECTS_PER_SHARD_MAX));
+        let refusal = two.check_shared(Rule::LoginPerAccount, Subject::Account("ann")).await.unwrap_err();
+        assert_eq!(refusal.code, Code::RateLimited);
+        routing.set_away(true);
+        two.check_shared(Rule::LoginPerAccount, Subject::Account("bob")).await.expect("its own cells hold");
+    }
+
+    #[tokio::test]
+    async fn what_others_have_counted_is_heard_of() {
+        let routing = LocalRouting::new();
+        let (one, two) = (limits_of(&routing, 10), limits_of(&routing, 10));
+        let user = UserId::new();
+        for limits in [&one, &two] {
+            for _ in 0..6 {
+                limits.check(Rule::CommandsPerUser, Subject::User(user)).unwrap();
+            }
+        }
+        one.share().await;
+        two.share().await;
+        two.check(Rule::CommandsPerUser, Subject::User(user)).expect_err("twelve by both together");
     }
 }

@@ -1,6 +1,6 @@
 //! Tickets: for browsers, which cannot put a header on a socket's handshake. A ticket stands in the URL instead, so it is
 //! worth little to whoever reads it in a log: thirty seconds, one use. It carries its caller under a MAC; what has been
-//! used is remembered here (by all gateways together once there is Redis).
+//! used is remembered by the routing, for all gateways together. While that is away no ticket can be used.
 
 use super::{Caller, derived_key, random};
 use crate::ended::Ended;
@@ -10,29 +10,24 @@ use shared::{
     clock,
     domain::{SessionId, TICKET_LIFE, UserId},
     reply::{Code, Refusal},
+    routing::Routing,
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 const BODY: usize = 16 + 16 + 8 + 8 + 16;
 const TICKET: usize = BODY + 32;
 const TICKET_CHARS: usize = (TICKET * 4).div_ceil(3);
-/// Used tickets remembered at most, 2 MiB: 2,000 sockets a second for thirty seconds. Beyond it tickets are refused.
-const USED_MAX: usize = 65_536;
 
 pub struct Tickets {
     key: hmac::Key,
     ended: Arc<Ended>,
-    /// The number of each used ticket and when it is over, in Unix seconds.
-    used: Mutex<HashMap<[u8; 16], u64>>,
+    routing: Arc<dyn Routing>,
 }
 
 impl Tickets {
-    pub fn new(secret: &[u8], ended: Arc<Ended>) -> Self {
-        Self { key: derived_key(secret, b"ticket"), ended, used: Mutex::default() }
+    pub fn new(secret: &[u8], ended: Arc<Ended>, routing: Arc<dyn Routing>) -> Self {
+        Self { key: derived_key(secret, b"ticket"), ended, routing }
     }
 
     pub fn issue(&self, caller: Caller) -> String {
@@ -52,11 +47,11 @@ impl Tickets {
     }
 
     /// Takes a ticket: the second time it is refused, as is any that is not ours, over, or of an ended session.
-    pub fn redeem(&self, ticket: &str) -> Result<Caller, Refusal> {
-        self.redeem_at(ticket, clock::unix_seconds())
+    pub async fn redeem(&self, ticket: &str) -> Result<Caller, Refusal> {
+        self.redeem_at(ticket, clock::unix_seconds()).await
     }
 
-    fn redeem_at(&self, ticket: &str, now: u64) -> Result<Caller, Refusal> {
+    async fn redeem_at(&self, ticket: &str, now: u64) -> Result<Caller, Refusal> {
         let refused = || Refusal::new(Code::Unauthorized, "the ticket is not valid, or was used");
         if ticket.len() != TICKET_CHARS {
             return Err(refused());
@@ -72,80 +67,84 @@ impl Tickets {
         if over <= now || self.ended.contains(caller.session) {
             return Err(refused());
         }
-        self.use_up(*id(48).as_bytes(), over, now)?.then_some(caller).ok_or_else(refused)
-    }
-
-    /// False if it was used before.
-    fn use_up(&self, number: [u8; 16], over: u64, now: u64) -> Result<bool, Refusal> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.len() >= USED_MAX {
-            used.retain(|_, over| *over > now);
+        let first = self.routing.use_once(*id(48).as_bytes(), Duration::from_secs(over - now)).await;
+        match first {
+            Ok(first) => first.then_some(caller).ok_or_else(refused),
+            Err(away) => {
+                tracing::debug!(%away, "a ticket cannot be checked");
+                Err(Refusal::new(Code::Unavailable, "tickets cannot be checked just now").retry_after(1))
+            }
         }
-        if used.len() >= USED_MAX {
-            return Err(Refusal::new(Code::Overloaded, "too many tickets at once").retry_after(1));
-        }
-        metrics::gauge!("rookery_used_tickets").set(used.len() as f64);
-        Ok(used.insert(number, over).is_none())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use shared::routing::local::LocalRouting;
 
     const SECRET: &[u8] = b"a secret that only tests use, of more than 32 bytes";
 
     fn tickets() -> Tickets {
-        Tickets::new(SECRET, Arc::new(Ended::new(Duration::from_secs(60))))
+        tickets_of(&LocalRouting::new())
+    }
+
+    fn tickets_of(routing: &LocalRouting) -> Tickets {
+        Tickets::new(SECRET, Arc::new(Ended::new(Duration::from_secs(60))), Arc::new(routing.clone()))
     }
 
     fn caller() -> Caller {
         Caller { user: UserId::new(), session: SessionId::new(), expires: 5000 }
     }
 
-    #[test]
-    fn a_ticket_is_used_once() {
+    #[tokio::test]
+    async fn a_ticket_is_used_once() {
         let (tickets, caller) = (tickets(), caller());
         let ticket = tickets.issue_at(caller, 1000);
-        assert_eq!(tickets.redeem_at(&ticket, 1029).unwrap(), caller);
-        assert_eq!(tickets.redeem_at(&ticket, 1029).unwrap_err().code, Code::Unauthorized);
+        assert_eq!(tickets.redeem_at(&ticket, 1029).await.unwrap(), caller);
+        assert_eq!(tickets.redeem_at(&ticket, 1029).await.unwrap_err().code, Code::Unauthorized);
     }
 
-    #[test]
-    fn a_ticket_is_over_after_thirty_seconds_and_with_its_session() {
+    #[tokio::test]
+    async fn a_ticket_is_over_after_thirty_seconds_and_with_its_session() {
         let (tickets, caller) = (tickets(), caller());
         let ticket = tickets.issue_at(caller, 1000);
-        assert!(tickets.redeem_at(&ticket, 1030).is_err());
+        assert!(tickets.redeem_at(&ticket, 1030).await.is_err());
         tickets.ended.insert(&[caller.session]);
-        assert!(tickets.redeem_at(&ticket, 1001).is_err());
+        assert!(tickets.redeem_at(&ticket, 1001).await.is_err());
     }
 
-    #[test]
-    fn a_ticket_cannot_be_changed_or_made() {
+    #[tokio::test]
+    async fn a_ticket_cannot_be_changed_or_made() {
         let (tickets, caller) = (tickets(), caller());
         let ticket = tickets.issue_at(caller, 1000);
         for at in 0..ticket.len() {
             let mut changed = ticket.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert!(tickets.redeem_at(&changed, 1001).is_err(), "changed at {at}");
+            assert!(tickets.redeem_at(&changed, 1001).await.is_err(), "changed at {at}");
         }
         for bad in ["", "A", &ticket[1..], &format!("{ticket}A"), &"A".repeat(10_000), "ä"] {
-            assert!(tickets.redeem_at(bad, 1001).is_err());
+            assert!(tickets.redeem_at(bad, 1001).await.is_err());
         }
-        let other = Tickets::new(b"another secret of at least thirty-two bytes", tickets.ended.clone());
-        assert!(other.redeem_at(&ticket, 1001).is_err());
-        assert!(tickets.redeem_at(&ticket, 1001).is_ok());
+        let other = Tickets::new(
+            b"another secret of at least thirty-two bytes",
+            tickets.ended.clone(),
+            tickets.routing.clone(),
+        );
+        assert!(other.redeem_at(&ticket, 1001).await.is_err());
+        assert!(tickets.redeem_at(&ticket, 1001).await.is_ok());
     }
 
-    #[test]
-    fn what_was_used_is_remembered_within_bounds() {
-        let tickets = tickets();
-        for _ in 0..USED_MAX {
-            assert!(tickets.use_up(random(), 1030, 1000).unwrap());
-        }
-        assert_eq!(tickets.use_up(random(), 1030, 1029).unwrap_err().code, Code::Overloaded);
-        assert!(tickets.use_up(random(), 1060, 1030).unwrap());
+    #[tokio::test]
+    async fn a_ticket_is_used_once_at_all_gateways_together() {
+        let routing = LocalRouting::new();
+        let (one, two) = (tickets_of(&routing), tickets_of(&routing));
+        let ticket = one.issue_at(caller(), 1000);
+        routing.set_away(true);
+        assert_eq!(two.redeem_at(&ticket, 1001).await.unwrap_err().code, Code::Unavailable);
+        routing.set_away(false);
+        two.redeem_at(&ticket, 1001).await.unwrap();
+        assert_eq!(one.redeem_at(&ticket, 1001).await.unwrap_err().code, Code::Unauthorized);
     }
 }

@@ -43,7 +43,7 @@ pub struct Register {
 }
 
 pub async fn register(State(app): State<Arc<App>>, client: Client, Input(input): Input<Register>) -> Answer {
-    app.limits.check(Rule::RegisterPerAddress, Subject::Address(client.address))?;
+    app.limits.check_shared(Rule::RegisterPerAddress, Subject::Address(client.address)).await?;
     let username_key = normal_username(&input.username).map_err(|problem| Refusal::field("username", problem))?;
     let email_key = normal_email(&input.email).map_err(|problem| Refusal::field("email", problem))?;
     if let Some(problem) = password_problem(&input.password, &input.username, &input.email) {
@@ -86,7 +86,7 @@ pub struct Login {
 
 /// Wrong name and wrong password take the same way, the same time and get the same answer.
 pub async fn login(State(app): State<Arc<App>>, client: Client, Input(input): Input<Login>) -> Answer {
-    app.limits.check(Rule::LoginPerAddress, Subject::Address(client.address))?;
+    app.limits.check_shared(Rule::LoginPerAddress, Subject::Address(client.address)).await?;
     let mut names = [input.login, input.username, input.email].into_iter().flatten();
     let name = match (names.next(), names.next()) {
         (Some(name), None) if !name.is_empty() => name.to_lowercase(),
@@ -99,7 +99,7 @@ pub async fn login(State(app): State<Arc<App>>, client: Client, Input(input): In
     check_password_length("password", &input.password)?;
     let device = input.device.unwrap_or_default();
     check_text("device", &device, 0, DEVICE_MAX_CHARS)?;
-    app.limits.check(Rule::LoginPerAccount, Subject::Account(&name))?;
+    app.limits.check_shared(Rule::LoginPerAccount, Subject::Account(&name)).await?;
 
     let key = if name.contains('@') { LoginKey::Email(&name) } else { LoginKey::Username(&name) };
     let credentials = match app.store.get_credentials(key).await {
@@ -138,7 +138,7 @@ pub async fn refresh(
     headers: HeaderMap,
     Input(input): Input<Refresh>,
 ) -> Answer {
-    app.limits.check(Rule::RefreshPerAddress, Subject::Address(client.address))?;
+    app.limits.check_shared(Rule::RefreshPerAddress, Subject::Address(client.address)).await?;
     let text = match &input.refresh_token {
         Some(token) => token,
         None => cookie_token(&app, &client, &headers)?.ok_or_else(refresh_refused)?,
@@ -188,7 +188,7 @@ pub struct NewPassword {
 
 /// Every other session ends: whoever else knew the old password is out.
 pub async fn password(State(app): State<Arc<App>>, caller: Caller, Input(input): Input<NewPassword>) -> Answer {
-    app.limits.check(Rule::LoginPerAccount, Subject::User(caller.user))?;
+    app.limits.check_shared(Rule::LoginPerAccount, Subject::User(caller.user)).await?;
     check_password_length("current", &input.current)?;
     let (credentials, username, email) = app.store.get_own_credentials(caller.user).await?;
     if let Some(problem) = password_problem(&input.new, &username, &email) {

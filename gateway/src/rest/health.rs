@@ -11,6 +11,7 @@ use axum::{
 };
 use serde::Serialize;
 use shared::{
+    bus::BusState,
     clock,
     reply::{Code, Refusal},
     view,
@@ -45,15 +46,19 @@ struct Ready {
 
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
     let database = ping(&app).await.is_some();
-    let bus = app.readiness.bus.load(Ordering::Relaxed);
+    let bus = app.batcher.bus_state();
     let routing = app.readiness.routing.load(Ordering::Relaxed);
     let draining = app.readiness.draining.load(Ordering::Relaxed);
-    let ready = database && bus && routing && !draining;
+    let ready = database && bus == BusState::Up && routing && !draining;
     let up = |part| if part { "up" } else { "down" };
     let answer = Ready {
         status: if ready { "ready" } else { "not_ready" },
         postgresql: up(database),
-        bus: up(bus),
+        bus: match bus {
+            BusState::Up => "up",
+            BusState::Blocked => "blocked",
+            BusState::Away => "down",
+        },
         routing: up(routing),
         draining,
     };

@@ -25,7 +25,7 @@ pub async fn open(State(app): State<Arc<App>>, client: Client, request: Request)
     let allowed = client.origin_allowed(&app.config.http, request.headers());
     let caller = match (ticket(&request), bearer(request.headers())) {
         _ if !allowed => None,
-        (Some(ticket), _) => Some(app.tickets.redeem(ticket)?),
+        (Some(ticket), _) => Some(app.tickets.redeem(ticket).await?),
         (None, Some(token)) => Some(app.tokens.verify(token)?),
         (None, None) => None,
     };

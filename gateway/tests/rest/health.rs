@@ -13,10 +13,12 @@ async fn ready_is_when_every_part_is_there_and_nobody_leaves() {
     let world = World::start(&[]).await;
     assert_eq!(world.get("/health", None).await.expect(200).json()["status"], "ok");
     let not_yet = world.get("/health/ready", None).await.expect(503).json();
-    assert_eq!((&not_yet["postgresql"], &not_yet["bus"]), (&"up".into(), &"down".into()));
-    world.app.readiness.bus.store(true, Ordering::Relaxed);
+    assert_eq!((&not_yet["postgresql"], &not_yet["routing"]), (&"up".into(), &"down".into()));
     world.app.readiness.routing.store(true, Ordering::Relaxed);
     assert_eq!(world.get("/health/ready", None).await.expect(200).json()["status"], "ready");
+    world.bus.set_blocked(true);
+    assert_eq!(world.get("/health/ready", None).await.expect(503).json()["bus"], "blocked");
+    world.bus.set_blocked(false);
     world.app.readiness.drain();
     let leaving = world.get("/health/ready", None).await.expect(503).json();
     assert_eq!((&leaving["status"], &leaving["draining"]), (&"not_ready".into(), &true.into()));

@@ -87,9 +87,9 @@ async fn a_ticket_opens_one_door_once() {
     let ann = world.register("ann").await;
     world.raw("POST", "/v1/auth/ticket", &[], b"").await.expect_problem(401, "unauthorized");
     let ticket = world.call("POST", "/v1/auth/ticket", Some(&ann), None).await.expect(200).text_at("/ticket");
-    let caller = world.app.tickets.redeem(&ticket).unwrap();
+    let caller = world.app.tickets.redeem(&ticket).await.unwrap();
     assert_eq!(caller, world.app.tokens.verify(&ann.access).unwrap());
-    assert!(world.app.tickets.redeem(&ticket).is_err());
+    assert!(world.app.tickets.redeem(&ticket).await.is_err());
     let as_access = Person { access: ticket, ..ann };
     assert!(!world.is_in(&as_access).await, "a ticket is no access token");
 }

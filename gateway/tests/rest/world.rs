@@ -17,6 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct World {
     pub app: Arc<App>,
     pub database: TestDatabase,
+    pub bus: Arc<LocalBus>,
     address: SocketAddr,
     _stop: DropGuard,
 }
@@ -98,12 +99,13 @@ impl Person {
 impl World {
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         let database = TestDatabase::create_with(settings).await;
-        let app = Arc::new(app(database.config.clone(), database.store.clone()));
+        let bus = Arc::new(LocalBus::new(database.config.worker.partitions, &[]));
+        let app = Arc::new(app_with(database.config.clone(), database.store.clone(), bus.clone()));
         let listener = server::listen(([127, 0, 0, 1], 0).into(), 64).expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
         tokio::spawn(server::serve(listener, rest::router(app.clone()), server::Config::default(), stop.clone()));
-        Self { app, database, address, _stop: stop.drop_guard() }
+        Self { app, database, bus, address, _stop: stop.drop_guard() }
     }
 
     /// One request on a connection of its own; `head` are whole header lines.
@@ -190,6 +192,10 @@ impl World {
 /// What accounts need: no worker, no socket.
 pub fn app(config: Config, store: Store) -> App {
     let bus = Arc::new(LocalBus::new(config.worker.partitions, &[]));
+    app_with(config, store, bus)
+}
+
+fn app_with(config: Config, store: Store, bus: Arc<LocalBus>) -> App {
     let (app, _) = App::new(config, store, bus, Arc::new(LocalRouting::new())).expect("a valid configuration");
     app
 }
