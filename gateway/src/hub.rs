@@ -18,6 +18,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use frames::append_event;
 use places::{Places, Verdict};
+use serde::Deserialize;
 use sessions::Sessions;
 use shared::{
     domain::{ConversationId, Place, SessionId, UserId},
@@ -73,9 +74,9 @@ impl Hub {
         users
     }
 
-    /// This session wants to hear of these people; returns those nobody here watched before.
-    pub fn watch(&self, conn: ConnId, users: &[UserId]) -> Vec<UserId> {
-        self.lock().watch(conn, users)
+    /// This session wants to hear of these people.
+    pub fn watch(&self, conn: ConnId, users: &[UserId]) {
+        self.lock().watch(conn, users);
     }
 
     /// Returns those whom nobody here watches any more.
@@ -213,11 +214,41 @@ impl Hub {
     }
 
     fn presence(&self, event: &Event, about: &[UserId], deliveries: &mut Vec<Delivery>) {
+        let Ok(PresenceNow { online }) = serde_json::from_slice(&event.data) else { return };
         let watchers: Vec<ConnId> = {
-            let sessions = self.lock();
-            about.iter().flat_map(|user| sessions.watchers(*user)).collect()
+            let mut sessions = self.lock();
+            about.iter().flat_map(|user| sessions.presence(*user, online)).collect()
         };
         push(deliveries, event_frame(event), 1, Class::Ephemeral, watchers.into());
+    }
+
+    /// Tells the watchers here how somebody is, unless they were told so last.
+    pub fn tell_presence(&self, user: UserId, event: &Event) {
+        let mut deliveries = vec![];
+        self.presence(event, &[user], &mut deliveries);
+        self.deliver(deliveries);
+    }
+
+    /// An event for one socket, after whatever it was told before.
+    pub fn send(&self, conn: ConnId, event: &Event) {
+        let mut deliveries = vec![];
+        push(&mut deliveries, event_frame(event), 1, Class::Ephemeral, [conn].into());
+        self.deliver(deliveries);
+    }
+
+    /// What a socket that has just been answered with `found` has to hear after it: those of whom others were told
+    /// something else, because it came later than the look.
+    pub fn presence_since(&self, found: &[(UserId, bool)]) -> Vec<(UserId, bool)> {
+        let mut sessions = self.lock();
+        let told = found.iter().map(|(user, online)| (*user, *online, sessions.presence_told(*user, *online)));
+        told.filter(|(_, found, told)| found != told).map(|(user, _, told)| (user, told)).collect()
+    }
+
+    /// Those of these people of whom the watchers here were told something else last.
+    pub fn presence_differs(&self, now: &[(UserId, bool)]) -> Vec<(UserId, bool)> {
+        let mut sessions = self.lock();
+        let differs = now.iter().filter(|(user, online)| sessions.presence_told(*user, *online) != *online);
+        differs.copied().collect()
     }
 
     fn resync(&self, conversation: Option<(ConversationId, Place)>, to: &[UserId], deliveries: &mut Vec<Delivery>) {
@@ -240,6 +271,12 @@ impl Hub {
     fn lock(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The part of a presence event that its last stop has to know.
+#[derive(Deserialize)]
+struct PresenceNow {
+    online: bool,
 }
 
 struct Passed<'a> {

@@ -116,36 +116,39 @@ impl Presence {
         Ok(allowed)
     }
 
-    /// How these people are now; `new` of them were watched by nobody here before.
-    pub async fn states(&self, users: Vec<UserId>, new: Vec<UserId>) -> Result<Bytes, Refusal> {
+    /// How these people are now, from the moment on from which this gateway hears of them: the answer, and what it says.
+    pub async fn states(&self, users: Vec<UserId>) -> Result<(Bytes, Vec<(UserId, bool)>), Refusal> {
         let away = || Refusal::new(Code::Unavailable, "presence is not known just now").retry_after(1);
         let me = self.batcher.gateway().ok_or_else(away)?;
-        self.fanout.routing().watch(me, new).await.map_err(|_| away())?;
-        let routes = self.fanout.routing().lookup(&users).await.map_err(|_| away())?;
+        let online = self.fanout.routing().watch(me, users.clone()).await.map_err(|_| away())?;
         let seen: HashMap<UserId, DateTime<Utc>> =
             self.store.list_last_seen(&users).await.map_err(of_store)?.into_iter().collect();
-        let state = |(user, routes): (&UserId, &shared::routing::Routes)| PresenceData {
+        let states: Vec<(UserId, bool)> = users.into_iter().zip(online).collect();
+        let view = |(user, online): &(UserId, bool)| PresenceData {
             user_id: *user,
-            online: !routes.is_empty(),
+            online: *online,
             last_seen: seen.get(user).copied(),
         };
-        Ok(json(&StatesData { presence: users.iter().zip(&routes).map(state).collect() }))
+        Ok((json(&StatesData { presence: states.iter().map(view).collect() }), states))
     }
 
     /// Tells whoever watches that these people have come or gone.
     pub async fn announce(&self, users: Vec<UserId>, online: bool) -> Result<(), FanoutError> {
         for user in users {
-            let watchers = self.fanout.routing().watchers(user).await?;
+            let watchers = self.fanout.routing().watchers(&[user]).await?.pop().unwrap_or_default();
             if watchers.is_empty() {
                 continue;
             }
-            let data = PresenceData { user_id: user, online, last_seen: Some(clock::now()) };
-            let position = Position::Ephemeral { conversation: None };
-            let event = Event { name: EventName::Presence, position, data: json(&data) };
-            self.fanout.to_gateways(&watchers, event, user).await?;
+            self.fanout.to_gateways(&watchers, event(user, online), user).await?;
         }
         Ok(())
     }
+}
+
+/// What watchers are told.
+pub fn event(user: UserId, online: bool) -> Event {
+    let data = PresenceData { user_id: user, online, last_seen: Some(clock::now()) };
+    Event { name: EventName::Presence, position: Position::Ephemeral { conversation: None }, data: json(&data) }
 }
 
 fn fanout_refusal(error: &FanoutError) -> Refusal {

@@ -20,7 +20,15 @@ pub struct SessionRef {
 #[derive(Default)]
 pub struct Sessions {
     users: HashMap<UserId, SmallVec<[SessionRef; 1]>>,
-    watchers: HashMap<UserId, Vec<ConnId>>,
+    watched: HashMap<UserId, Watched>,
+}
+
+/// Somebody whose presence sockets here want to hear of.
+#[derive(Default)]
+struct Watched {
+    by: Vec<ConnId>,
+    /// What they were last told.
+    online: Option<bool>,
 }
 
 /// The sockets of some people.
@@ -84,27 +92,22 @@ impl Sessions {
         self.users.values().flatten().filter(|there| wanted(there.session)).map(|there| there.conn).collect()
     }
 
-    pub fn watch(&mut self, conn: ConnId, users: &[UserId]) -> Vec<UserId> {
-        let mut new = vec![];
+    pub fn watch(&mut self, conn: ConnId, users: &[UserId]) {
         for user in users {
-            let watchers = self.watchers.entry(*user).or_default();
-            if watchers.is_empty() {
-                new.push(*user);
-            }
-            if !watchers.contains(&conn) {
-                watchers.push(conn);
+            let watched = self.watched.entry(*user).or_default();
+            if !watched.by.contains(&conn) {
+                watched.by.push(conn);
             }
         }
-        new
     }
 
     pub fn unwatch(&mut self, conn: ConnId, users: &[UserId]) -> Vec<UserId> {
         let mut unwatched = vec![];
         for user in users {
-            let Entry::Occupied(mut watchers) = self.watchers.entry(*user) else { continue };
-            watchers.get_mut().retain(|watcher| *watcher != conn);
-            if watchers.get().is_empty() {
-                watchers.remove();
+            let Entry::Occupied(mut watched) = self.watched.entry(*user) else { continue };
+            watched.get_mut().by.retain(|watcher| *watcher != conn);
+            if watched.get().by.is_empty() {
+                watched.remove();
                 unwatched.push(*user);
             }
         }
@@ -112,14 +115,29 @@ impl Sessions {
     }
 
     pub fn watched(&self) -> Vec<UserId> {
-        self.watchers.keys().copied().collect()
+        self.watched.keys().copied().collect()
     }
 
     pub fn is_watched(&self, user: UserId) -> bool {
-        self.watchers.contains_key(&user)
+        self.watched.contains_key(&user)
     }
 
-    pub fn watchers(&self, user: UserId) -> Vec<ConnId> {
-        self.watchers.get(&user).cloned().unwrap_or_default()
+    /// Who is to be told that this person is online now, or not any more: nobody where all were told so last.
+    pub fn presence(&mut self, user: UserId, online: bool) -> Vec<ConnId> {
+        match self.watched.get_mut(&user) {
+            Some(watched) if watched.online != Some(online) => {
+                watched.online = Some(online);
+                watched.by.clone()
+            }
+            _ => vec![],
+        }
+    }
+
+    /// What those who watch this person were told last; `found` where that was nothing yet.
+    pub fn presence_told(&mut self, user: UserId, found: bool) -> bool {
+        match self.watched.get_mut(&user) {
+            Some(watched) => *watched.online.get_or_insert(found),
+            None => found,
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::{Edge, Note, Session};
 use crate::{
     auth::Caller,
     hub::reply_frame,
-    json,
+    json, presence,
     refusal::in_time,
     requests::Query,
     shard::{Class, ConnId, Cx},
@@ -114,13 +114,16 @@ impl Edge {
             }
         }
         let (app, conn) = (self.app.clone(), cx.id());
-        let new = app.hub.watch(conn, &users);
+        app.hub.watch(conn, &users);
         self.tokio.spawn(async move {
-            let outcome = match in_time(app.presence.states(users, new)).await {
-                Ok(json) => Outcome::Ok { created: false, json },
-                Err(refusal) => Outcome::Refused(refusal),
+            let (outcome, found) = match in_time(app.presence.states(users)).await {
+                Ok((json, found)) => (Outcome::Ok { created: false, json }, found),
+                Err(refusal) => (Outcome::Refused(refusal), vec![]),
             };
             app.hub.note(conn, Note::Answer { re, outcome });
+            for (user, online) in app.hub.presence_since(&found) {
+                app.hub.send(conn, &presence::event(user, online));
+            }
         });
     }
 }
