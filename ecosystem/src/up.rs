@@ -30,7 +30,15 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr), stop: Stop) -> 
     // The worker outlives the gateway: what is in flight when everybody is sent away still gets its answer.
     let worker_stop = Stop::default();
     let worker = Worker::start(store.clone(), bus.clone(), routing.clone(), &config.worker, worker_stop.clone());
-    let parts = Parts { config, store, bus, routing, listener, metrics: Some(Box::new(shared::telemetry::metrics)) };
+    let parts = Parts {
+        config,
+        store,
+        bus,
+        routing,
+        listener,
+        listener_is_shared: false,
+        metrics: Some(Box::new(shared::telemetry::metrics)),
+    };
     let gateway = Gateway::start(parts, stop.clone())?;
     tokio::select! {
         () = wait_until_joined(&gateway) => ready(gateway.address),

@@ -44,6 +44,8 @@ pub struct Parts {
     pub routing: Arc<dyn Routing>,
     /// Bound already: by whoever may bind it once for several processes.
     pub listener: TcpListener,
+    /// Other gateways accept from the same socket.
+    pub listener_is_shared: bool,
     pub metrics: Option<Metrics>,
 }
 
@@ -60,7 +62,7 @@ pub struct Gateway {
 impl Gateway {
     /// Serves at once; what it needs and cannot reach yet is waited for, and seen in `/health/ready`.
     pub fn start(parts: Parts, stop: Stop) -> anyhow::Result<Self> {
-        let Parts { config, store, bus, routing, listener, metrics } = parts;
+        let Parts { config, store, bus, routing, listener, listener_is_shared, metrics } = parts;
         let address = listener.local_addr()?;
         let (mut app, words) = App::new(config, store, bus, routing)?;
         app.metrics = metrics;
@@ -74,7 +76,7 @@ impl Gateway {
         tasks.spawn(routes::run(app.clone(), GatewayId::new(), words, stop.clone()));
         tasks.spawn(epoch::run(app.clone(), stop.clone()));
         tasks.spawn(limits::run(app.clone(), stop.clone()));
-        tasks.spawn(serve(app.clone(), listener, shards.clone(), stop.clone()));
+        tasks.spawn(serve(app.clone(), listener, listener_is_shared, shards.clone(), stop.clone()));
         Ok(Self { address, app, tasks, background, shards, stop })
     }
 
@@ -104,9 +106,10 @@ fn start_shards(app: &Arc<App>) -> std::io::Result<Shards<Edge>> {
     Shards::start(count, config, |_| Edge::new(app.clone(), tokio.clone()))
 }
 
-async fn serve(app: Arc<App>, listener: TcpListener, shards: Shards<Edge>, stop: Stop) {
+async fn serve(app: Arc<App>, listener: TcpListener, shared: bool, shards: Shards<Edge>, stop: Stop) {
     let config = server::Config {
         connections: app.config.edge.connections,
+        shared,
         sockets: Arc::new(move || shards.counts().connections),
         drain: app.config.http.drain,
         ..server::Config::default()

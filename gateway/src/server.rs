@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+/// How soon a full process looks whether somebody has left.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+
 #[derive(Clone)]
 pub struct Config {
     /// Request line and headers, bytes.
@@ -33,6 +36,8 @@ pub struct Config {
     pub unread_time: Duration,
     /// HTTP connections and sockets together; one beyond it is closed as it comes.
     pub connections: usize,
+    /// Other processes accept from the same socket: while this one is full, connections are left to them.
+    pub shared: bool,
     /// How many sockets have been taken from HTTP and still live (`Shards::counts`).
     pub sockets: Arc<dyn Fn() -> usize + Send + Sync>,
     /// For requests in flight when the server stops.
@@ -47,6 +52,7 @@ impl Default for Config {
             header_time: Duration::from_secs(5),
             unread_time: Duration::from_secs(30),
             connections: 1_000_000,
+            shared: false,
             sockets: Arc::new(|| 0),
             drain: Duration::from_secs(10),
         }
@@ -76,8 +82,13 @@ pub async fn serve(listener: TcpListener, router: Router, config: Config, stop: 
         .max_headers(config.header_count);
     let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
     let refused = counter!("rookery_gateway_http_refused_total");
-    while let Some((socket, peer)) = accept(&listener, config.unread_time, &stop).await {
-        if connections.len() + (config.sockets)() >= config.connections {
+    let is_full = || connections.len() + (config.sockets)() >= config.connections;
+    loop {
+        while config.shared && is_full() && !stop.is_cancelled() {
+            stop.run_until_cancelled(tokio::time::sleep(FULL_PAUSE)).await;
+        }
+        let Some((socket, peer)) = accept(&listener, config.unread_time, &stop).await else { break };
+        if is_full() {
             refused.increment(1);
             continue;
         }

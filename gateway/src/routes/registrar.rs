@@ -1,7 +1,7 @@
 //! The one task that talks to the routing about this gateway.
 
 use super::{Word, Words};
-use crate::{app::App, session::Note, shard::ConnId};
+use crate::{app::App, presence, session::Note, shard::ConnId};
 use shared::{
     clock,
     command::GatewayRef,
@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 const WORDS_MAX: usize = 1024;
 const GRACE_LOOK: Duration = Duration::from_millis(200);
 const COMPARE_EVERY: Duration = Duration::from_secs(300);
+/// Somebody who seems to have gone may be about to be written again, after a loss that all gateways are mending.
+const GONE_FOR: Duration = Duration::from_secs(3);
 
 struct Registrar {
     app: Arc<App>,
@@ -35,6 +37,8 @@ struct Registrar {
     reader: Option<JoinHandle<()>>,
     /// Reads which sessions have ended, where that could not be read at once.
     ended: Option<JoinHandle<()>>,
+    /// Compares what watchers were told with what is so.
+    looking: Option<JoinHandle<()>>,
 }
 
 /// Until the hard stop: at a soft one sessions are still leaving.
@@ -51,12 +55,15 @@ pub async fn run(app: Arc<App>, id: GatewayId, mut words: Words, stop: Stop) {
         seen: vec![],
         reader: None,
         ended: None,
+        looking: None,
     };
     let mut backoff = Backoff::default();
     let mut join_at = clock::monotonic();
     let mut compare_at = clock::monotonic() + COMPARE_EVERY;
     let mut renew = tokio::time::interval(RENEWAL);
     let mut grace = tokio::time::interval(GRACE_LOOK);
+    // An announcement can be lost with what carries it; nobody shall believe it for longer than a heartbeat.
+    let mut look = tokio::time::interval(registrar.app.config.edge.heartbeat);
     let mut taken = Vec::with_capacity(WORDS_MAX);
     loop {
         if registrar.me.is_none() && clock::monotonic() >= join_at {
@@ -72,6 +79,7 @@ pub async fn run(app: Arc<App>, id: GatewayId, mut words: Words, stop: Stop) {
             _ = words.0.recv_many(&mut taken, WORDS_MAX) => registrar.words(std::mem::take(&mut taken)).await,
             _ = renew.tick() => registrar.renew().await,
             _ = grace.tick() => registrar.expire().await,
+            _ = look.tick() => registrar.look_at_presence(),
             () = stop.ended() => break,
         }
         if clock::monotonic() >= compare_at {
@@ -92,7 +100,7 @@ impl Registrar {
         let (me, inbox) = self.routing.join(self.id).await?;
         let mut users = self.app.hub.users();
         users.extend(self.leaving.iter().map(|(_, user)| *user));
-        self.routing.add_routes(me, users.clone()).await?;
+        let online = self.routing.add_routes(me, users.clone()).await?;
         self.routing.watch(me, self.app.hub.watched()).await?;
         self.routed = users.into_iter().collect();
         self.me = Some(me);
@@ -101,6 +109,7 @@ impl Registrar {
         self.app.batcher.joined(me);
         self.read_ended().await;
         self.app.hub.resync_all();
+        self.announce(online, true);
         tracing::info!(gateway.id = %me.id, epoch = me.epoch, "joined");
         Ok(())
     }
@@ -251,6 +260,23 @@ impl Registrar {
         }
     }
 
+    /// Whom watchers here believe to be online or not, against what is so.
+    fn look_at_presence(&mut self) {
+        if self.me.is_none() || self.looking.as_ref().is_some_and(|looking| !looking.is_finished()) {
+            return;
+        }
+        let app = self.app.clone();
+        self.looking = Some(tokio::spawn(async move {
+            let (came, gone): (Vec<_>, Vec<_>) =
+                differing(&app, app.hub.watched()).await.into_iter().partition(|(_, online)| *online);
+            tell(&app, came);
+            if !gone.is_empty() {
+                tokio::time::sleep(GONE_FOR).await;
+                tell(&app, differing(&app, gone.into_iter().map(|(user, _)| user).collect()).await);
+            }
+        }));
+    }
+
     fn announce(&self, users: Vec<UserId>, online: bool) {
         if users.is_empty() {
             return;
@@ -273,6 +299,21 @@ impl Registrar {
                 tracing::debug!(%error, "last use of sessions was not kept");
             }
         });
+    }
+}
+
+/// Those of `users` of whom watchers were told something else than what is so now.
+async fn differing(app: &App, users: Vec<UserId>) -> Vec<(UserId, bool)> {
+    match app.fanout.routing().online(&users).await {
+        Ok(online) => app.hub.presence_differs(&users.into_iter().zip(online).collect::<Vec<_>>()),
+        Err(_) => vec![],
+    }
+}
+
+fn tell(app: &App, states: Vec<(UserId, bool)>) {
+    metrics::counter!("rookery_presence_repaired_total").increment(states.len() as u64);
+    for (user, online) in states {
+        app.hub.tell_presence(user, &presence::event(user, online));
     }
 }
 

@@ -52,6 +52,7 @@ impl Edge {
                 bus,
                 routing,
                 listener,
+                listener_is_shared: false,
                 metrics: Some(Box::new(telemetry::metrics)),
             };
             Gateway::start(parts, stopping).expect("a valid configuration")
