@@ -72,8 +72,8 @@ pub trait Routing: Send + Sync + 'static {
 
     fn unwatch(&self, me: GatewayRef, users: Vec<UserId>) -> Answer<'_, ()>;
 
-    /// The gateways that watch this person.
-    fn watchers(&self, user: UserId) -> Answer<'_, Routes>;
+    /// For each of `users`, in order, the gateways that watch this person.
+    fn watchers<'a>(&'a self, users: &'a [UserId]) -> Answer<'a, Vec<Routes>>;
 
     /// For each of `users`, in order, whether a gateway whose lease holds has sessions of theirs: what presence says.
     /// `lookup` may for a while still name one that has died.

@@ -103,11 +103,11 @@ async fn a_gateway_watches_no_more_than_stated() {
     let (last, one_more) = (UserId::new(), UserId::new());
     let crowd = (1..WATCHED_MAX).map(|_| UserId::new()).chain([last, one_more]).collect();
     assert_eq!(routing.watch(me, crowd).await.unwrap().len(), WATCHED_MAX + 1);
-    assert_eq!(routing.watchers(last).await, Ok(vec![me]));
-    assert_eq!(routing.watchers(one_more).await, Ok(vec![]));
+    assert_eq!(routing.watchers(&[last]).await, Ok(vec![vec![me]]));
+    assert_eq!(routing.watchers(&[one_more]).await, Ok(vec![vec![]]));
     routing.unwatch(me, vec![last]).await.unwrap();
     routing.watch(me, vec![one_more]).await.unwrap();
-    assert_eq!(routing.watchers(one_more).await, Ok(vec![me]));
+    assert_eq!(routing.watchers(&[one_more]).await, Ok(vec![vec![me]]));
 }
 
 #[tokio::test]

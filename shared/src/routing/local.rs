@@ -309,10 +309,11 @@ impl Routing for LocalRouting {
         })
     }
 
-    fn watchers(&self, user: UserId) -> Answer<'_, Routes> {
+    fn watchers<'a>(&'a self, users: &'a [UserId]) -> Answer<'a, Vec<Routes>> {
         self.answer(|state| {
             let live = state.live();
-            Ok(state.watches.get(user, |epoch| live.get(&epoch).map(|live| live.me)))
+            let of = |user: &UserId| state.watches.get(*user, |epoch| live.get(&epoch).map(|live| live.me));
+            Ok(users.iter().map(of).collect())
         })
     }
 

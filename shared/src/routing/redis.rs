@@ -55,7 +55,7 @@ impl Routing for RedisRouting {
     fn unwatch(&self, _: GatewayRef, _: Vec<UserId>) -> Answer<'_, ()> {
         unimplemented!()
     }
-    fn watchers(&self, _: UserId) -> Answer<'_, Routes> {
+    fn watchers<'a>(&'a self, _: &'a [UserId]) -> Answer<'a, Vec<Routes>> {
         unimplemented!()
     }
     fn online<'a>(&'a self, _: &'a [UserId]) -> Answer<'a, Vec<bool>> {
