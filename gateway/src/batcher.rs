@@ -199,6 +199,7 @@ impl Batcher {
         tasks.spawn(async move {
             tokio::select! {
                 () = batcher.sweep(deliver) => {}
+                () = publish::resend(&batcher) => {}
                 () = stop.ended() => {}
             }
         });

@@ -15,6 +15,7 @@ use crate::{command::CommandBatch, event::DurableEvent};
 use futures_util::future::BoxFuture;
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
+use tokio::sync::watch;
 
 /// Why a batch was not taken. In none of these cases will it ever be applied, except `Broken`: there it is unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -43,6 +44,14 @@ pub enum BusState {
     /// Connected, but the broker has stopped taking messages (its memory or its disk is short).
     Blocked,
     Away,
+}
+
+/// How publishing stands, and how often it was interrupted: each time, what was published before and not answered may be
+/// lost with the broker, and is published again as soon as the state is `Up`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BusStatus {
+    pub state: BusState,
+    pub interruptions: u64,
 }
 
 /// A partition's queue as the bus sees it.
@@ -97,6 +106,9 @@ pub trait Bus: Send + Sync + 'static {
 
     /// At once and without a question: for health, and for refusing early what could not be published.
     fn state(&self) -> BusState;
+
+    /// The same for whoever waits for a change of it.
+    fn watch(&self) -> watch::Receiver<BusStatus>;
 }
 
 /// A place at a partition's queue. Dropping it gives up the place: what is unacknowledged goes to the next, in order.

@@ -8,7 +8,7 @@ use contract::{PARTITIONS, batch, batch_of, bus_contract, consume, number, publi
 use futures_util::FutureExt;
 use shared::{
     bus::{
-        Bus, EventRole, PREFETCH, PublishError,
+        Bus, BusState, EventRole, PREFETCH, PublishError,
         local::{EVENTS_MAX, Faults, LocalBus, QUEUE_BATCHES_MAX, QUEUE_BYTES_MAX},
     },
     domain::UserId,
@@ -130,6 +130,15 @@ async fn while_blocked_nothing_is_taken() {
     assert_eq!(bus.publish_events(vec![event()]).await, Err(PublishError::Blocked));
     switch.set_blocked(false);
     publish(&bus, 0, [0]).await;
+    assert_eq!(number(&consume(&bus, 0).await.recv().await.unwrap()), 0);
+}
+
+#[tokio::test]
+async fn while_away_nothing_can_be_published_and_consumers_go_on() {
+    let (switch, bus) = local(Faults::default());
+    publish(&bus, 0, [0]).await;
+    switch.set_away(true);
+    assert_eq!((bus.state(), bus.publish(0, batch(1), TTL).await), (BusState::Away, Err(PublishError::Away)));
     assert_eq!(number(&consume(&bus, 0).await.recv().await.unwrap()), 0);
 }
 

@@ -9,19 +9,14 @@ mod events;
 mod partition;
 mod queue;
 
-use super::{Bus, BusLost, BusState, CommandConsumer, EventConsumer, EventRole, PublishError, QueueState};
+use super::{Bus, BusLost, BusState, BusStatus, CommandConsumer, EventConsumer, EventRole, PublishError, QueueState};
 use crate::{clock, command::CommandBatch, event::DurableEvent};
 use consumer::LocalConsumer;
 use events::{EventQueues, LocalEvents};
 use futures_util::future::{self, BoxFuture};
 use partition::Partition;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
 
 /// What may wait in one partition: batches, and bytes by [`Envelope::weight`](crate::command::Envelope::weight).
 /// Beyond it a publication is refused as `Full`. What was given out and comes back is let in above it: at most
@@ -43,7 +38,7 @@ pub struct Faults {
 pub struct LocalBus {
     partitions: Vec<Arc<Partition>>,
     events: Arc<EventQueues>,
-    blocked: AtomicBool,
+    status: watch::Sender<BusStatus>,
 }
 
 impl LocalBus {
@@ -63,7 +58,7 @@ impl LocalBus {
         Self {
             partitions: (0..partitions).map(|number| Arc::new(Partition::new(number, faults))).collect(),
             events: Arc::new(EventQueues::new(roles, faults)),
-            blocked: AtomicBool::new(false),
+            status: watch::Sender::new(BusStatus { state: BusState::Up, interruptions: 0 }),
         }
     }
 
@@ -77,19 +72,34 @@ impl LocalBus {
     pub fn restart(&self) {
         self.partitions.iter().for_each(|partition| partition.clear());
         self.lose_consumers();
+        self.status.send_modify(|status| status.interruptions += 1);
     }
 
     /// While set, nothing is taken: `Blocked`.
     pub fn set_blocked(&self, blocked: bool) {
-        self.blocked.store(blocked, Ordering::Relaxed);
+        self.set(if blocked { BusState::Blocked } else { BusState::Up });
     }
 
     fn partition(&self, number: u16) -> Option<&Arc<Partition>> {
         self.partitions.get(usize::from(number))
     }
 
-    fn is_blocked(&self) -> bool {
-        self.blocked.load(Ordering::Relaxed)
+    /// While set, nothing can be published: `Away`. Consumers go on.
+    pub fn set_away(&self, away: bool) {
+        self.set(if away { BusState::Away } else { BusState::Up });
+    }
+
+    fn set(&self, state: BusState) {
+        self.status.send_modify(|status| status.state = state);
+    }
+
+    /// Why nothing is taken just now.
+    fn refusal(&self) -> Option<PublishError> {
+        match self.state() {
+            BusState::Up => None,
+            BusState::Blocked => Some(PublishError::Blocked),
+            BusState::Away => Some(PublishError::Away),
+        }
     }
 }
 
@@ -104,10 +114,10 @@ impl Bus for LocalBus {
         batch: Arc<CommandBatch>,
         ttl: Duration,
     ) -> BoxFuture<'_, Result<(), PublishError>> {
-        let taken = match self.partition(partition) {
-            _ if self.is_blocked() => Err(PublishError::Blocked),
-            None => Err(PublishError::Unroutable),
-            Some(partition) => partition.publish(batch, clock::monotonic() + ttl),
+        let taken = match (self.refusal(), self.partition(partition)) {
+            (Some(refusal), _) => Err(refusal),
+            (None, None) => Err(PublishError::Unroutable),
+            (None, Some(partition)) => partition.publish(batch, clock::monotonic() + ttl),
         };
         Box::pin(future::ready(taken))
     }
@@ -121,7 +131,7 @@ impl Bus for LocalBus {
     }
 
     fn publish_events(&self, events: Vec<DurableEvent>) -> BoxFuture<'_, Result<(), PublishError>> {
-        let published = if self.is_blocked() { Err(PublishError::Blocked) } else { self.events.publish(events) };
+        let published = self.refusal().map_or_else(|| self.events.publish(events), Err);
         Box::pin(async move {
             published?.wait().await;
             Ok(())
@@ -139,6 +149,10 @@ impl Bus for LocalBus {
     }
 
     fn state(&self) -> BusState {
-        if self.is_blocked() { BusState::Blocked } else { BusState::Up }
+        self.status.borrow().state
+    }
+
+    fn watch(&self) -> watch::Receiver<BusStatus> {
+        self.status.subscribe()
     }
 }

@@ -36,4 +36,7 @@ impl Bus for RabbitBus {
     fn state(&self) -> BusState {
         unimplemented!()
     }
+    fn watch(&self) -> tokio::sync::watch::Receiver<super::BusStatus> {
+        unimplemented!()
+    }
 }

@@ -13,7 +13,7 @@ async fn a_gateway_drains() {
     let (mut view, mut ben_view) = (View::begin(&ann, &mut here).await, View::begin(&ben, &mut there).await);
     // One that has not said hello yet leaves as well.
     let mut silent = world.gateways[0].open().await;
-    world.bus.set_blocked(true);
+    world.bus.set_away(true);
     let mut asked = vec![];
     for n in 0..10 {
         asked.push(here.begin("message.send", json!({ "conversation_id": direct, "body": n.to_string() })).await);
@@ -26,7 +26,7 @@ async fn a_gateway_drains() {
     assert!(hint <= 30_000, "within half of the time there is: {hint}");
     // Nobody new, not even to ask whether it is ready.
     until("nothing is accepted", async || request(address, "GET", "/health/ready", &[], "").await.is_err()).await;
-    world.bus.set_blocked(false);
+    world.bus.set_away(false);
     for re in asked {
         here.answer(re).await.unwrap();
     }
@@ -53,7 +53,7 @@ async fn who_waits_for_an_answer_leaves_with_it() {
     for _ in 0..4 {
         others.push(world.gateways[0].connect(&ann).await);
     }
-    world.bus.set_blocked(true);
+    world.bus.set_away(true);
     let group = crate::world::fresh();
     let create = json!({ "id": group, "kind": "group", "title": "T" });
     let asked = others[0].begin("conversation.create", create).await;
@@ -62,7 +62,7 @@ async fn who_waits_for_an_answer_leaves_with_it() {
     for socket in &mut others[1..] {
         assert_eq!(socket.closed().await, 1012);
     }
-    world.bus.set_blocked(false);
+    world.bus.set_away(false);
     assert_eq!(others[0].answer(asked).await.unwrap()["conversation"]["id"], group.as_str());
     assert_eq!(others[0].closed().await, 1012);
     ended.await.unwrap();
@@ -75,7 +75,7 @@ async fn a_drain_ends_at_its_deadline() {
     let [ann, ben] = world.people(["Ann", "Ben"]).await;
     let direct = world.direct(&ann, &ben).await;
     let mut here = world.gateways[0].connect(&ann).await;
-    world.bus.set_blocked(true);
+    world.bus.set_away(true);
     here.begin("message.send", json!({ "conversation_id": direct, "body": "in vain" })).await;
     until("it is in flight", async || world.gateways[0].app.batcher.unanswered() == 1).await;
     let ended = world.gateways[0].drain();

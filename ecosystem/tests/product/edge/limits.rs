@@ -40,7 +40,7 @@ async fn a_gateway_holds_so_much_that_waits_for_an_answer() {
     let direct = world.direct(&ann, &ben).await;
     let gateway = &world.gateways[0];
     let mut socket = gateway.connect(&ann).await;
-    world.bus.set_blocked(true);
+    world.bus.set_away(true);
     // Somebody else's, in pieces that fit, until not even a small one does.
     let mut waiting = vec![];
     for piece in [1 << 20, 1 << 14, 1 << 10] {
@@ -63,7 +63,7 @@ async fn a_gateway_holds_so_much_that_waits_for_an_answer() {
     let rest = gateway.rest(&ann, "message.send", message.clone()).await;
     assert_eq!((rest.status, rest.code().as_str()), (503, "overloaded"));
     socket.ok("conversation.list", json!({})).await;
-    world.bus.set_blocked(false);
+    world.bus.set_away(false);
     for answer in waiting {
         answer.await.unwrap();
     }

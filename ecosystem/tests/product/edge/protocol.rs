@@ -61,7 +61,7 @@ async fn more_than_32_commands_in_flight_wait_their_turn() {
     let direct = world.direct(&ann, &ben).await;
     let gateway = &world.gateways[0];
     let (mut socket, mut other) = (gateway.connect(&ann).await, gateway.connect(&ben).await);
-    world.bus.set_blocked(true);
+    world.bus.set_away(true);
     let mut asked = vec![];
     for n in 0..80 {
         asked.push(socket.begin("message.send", json!({ "conversation_id": direct, "body": n.to_string() })).await);
@@ -73,7 +73,7 @@ async fn more_than_32_commands_in_flight_wait_their_turn() {
         other.ok("conversation.list", json!({})).await;
     }
     assert_eq!(gateway.app.batcher.unanswered(), 32);
-    world.bus.set_blocked(false);
+    world.bus.set_away(false);
     for re in asked {
         socket.answer(re).await.unwrap();
     }

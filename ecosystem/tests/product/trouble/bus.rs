@@ -1,7 +1,7 @@
 //! The bus loses its connections or doubles and delays what it carries, workers die and others take over: every command
 //! is answered, nothing is stored twice, nothing is applied twice.
 
-use crate::world::{Person, Socket, View, World, until};
+use crate::world::{Person, Socket, View, World, fresh, until};
 use serde_json::json;
 use shared::bus::local::Faults;
 use std::time::{Duration, Instant};
@@ -63,16 +63,39 @@ async fn the_bus_loses_its_consumers() {
     while_both_talk(&mut World::start().await, async |world| world.bus.lose_consumers()).await;
 }
 
+/// Commands that were taken and are lost with the broker are published again at once, not when their time is up.
+#[tokio::test]
+async fn the_bus_forgets_everything() {
+    let begun = Instant::now();
+    while_both_talk(&mut World::start().await, async |world| world.bus.restart()).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn the_bus_takes_nothing_for_a_while() {
     while_both_talk(&mut World::start().await, async |world| {
-        world.bus.set_blocked(true);
+        world.bus.set_away(true);
         let unanswered = || world.gateways.iter().map(|gateway| gateway.app.batcher.unanswered()).sum::<usize>();
         let all_stored = async || world.number("SELECT last_seq FROM conversations", &[]).await == 240;
         until("commands wait", async || unanswered() > 20 || all_stored().await).await;
-        world.bus.set_blocked(false);
+        world.bus.set_away(false);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_short_of_memory_is_no_reason_to_wait() {
+    let world = World::start().await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let direct = world.direct(&ann, &ben).await;
+    let mut socket = world.gateways[0].connect(&ann).await;
+    let message = json!({ "conversation_id": direct, "id": fresh(), "body": "hi" });
+    world.bus.set_blocked(true);
+    let told = socket.ask("message.send", message.clone()).await.unwrap_err();
+    assert_eq!((told.code.as_str(), &told.detail["retry_after"]), ("overloaded", &json!(5)));
+    world.bus.set_blocked(false);
+    socket.ok("message.send", message).await;
+    assert_eq!(world.stored(&direct).await, ["hi"]);
 }
 
 #[tokio::test]

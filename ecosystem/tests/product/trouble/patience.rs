@@ -36,7 +36,7 @@ async fn a_command_that_nobody_took_is_unavailable() {
     let [ann, ben] = world.people(["Ann", "Ben"]).await;
     let direct = world.direct(&ann, &ben).await;
     let mut socket = world.gateways[0].connect(&ann).await;
-    world.bus.set_blocked(true);
+    world.bus.set_away(true);
     let message = json!({ "conversation_id": direct, "id": fresh(), "body": "hi" });
     let (told, rest) = tokio::join!(
         socket.ask("message.send", message.clone()),
@@ -45,7 +45,7 @@ async fn a_command_that_nobody_took_is_unavailable() {
     let told = told.unwrap_err();
     assert_eq!((told.code.as_str(), &told.detail["retry_after"]), ("unavailable", &json!(1)));
     assert_eq!((rest.status, rest.code().as_str()), (503, "unavailable"));
-    world.bus.set_blocked(false);
+    world.bus.set_away(false);
     socket.say(&direct, "later").await;
     assert_eq!(world.stored(&direct).await, ["later"], "nothing was done");
     socket.ok("message.send", message).await;
