@@ -87,11 +87,18 @@ pub struct Batcher {
 struct Lane {
     partition: Mutex<Partition>,
     wake: Notify,
+    waiting: metrics::Gauge,
+    window: metrics::Gauge,
 }
 
 impl Batcher {
     pub fn new(bus: Arc<dyn Bus>, window: usize) -> Self {
-        let lane = |_| Lane { partition: Mutex::default(), wake: Notify::new() };
+        let lane = |number: u16| Lane {
+            partition: Mutex::default(),
+            wake: Notify::new(),
+            waiting: metrics::gauge!("rookery_window_waiting_commands", "partition" => number.to_string()),
+            window: metrics::gauge!("rookery_window_batches", "partition" => number.to_string()),
+        };
         Self {
             lanes: (0..bus.partitions()).map(lane).collect(),
             bus,
@@ -212,7 +219,12 @@ impl Batcher {
             let now = shared::clock::monotonic();
             let mut sockets = vec![];
             for lane in &self.lanes {
-                let (expired, resent) = self.lock(lane).sweep(now);
+                let mut partition = self.lock(lane);
+                let (expired, resent) = partition.sweep(now);
+                let (waiting, published) = partition.waiting();
+                drop(partition);
+                lane.waiting.set(waiting as f64);
+                lane.window.set(published as f64);
                 if resent > 0 {
                     metrics::counter!("rookery_commands_resent_total", "why" => "time").increment(resent as u64);
                 }

@@ -75,6 +75,11 @@ impl Partition {
         self.commands.len()
     }
 
+    /// Commands that wait to be published, and batches whose answers are awaited.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.queue.len(), self.published.len())
+    }
+
     pub fn is_open(&self, window: usize) -> bool {
         !self.queue.is_empty() && self.published.len() < window
     }
