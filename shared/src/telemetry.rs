@@ -98,11 +98,9 @@ fn subscriber(config: &LogConfig) -> Result<(Dispatch, Arc<LogWriter>), ConfigEr
     });
     let to_files = config.directory.is_some();
     let json = (config.json || to_files).then(|| {
-        fmt::layer().json().flatten_event(true).with_timer(Clock).with_writer(LineMaker::json(
-            log.clone(),
-            config.json,
-            to_files,
-        ))
+        let lines = LineMaker::json(log.clone(), config.json, to_files, config.process.as_deref());
+        // The span a line is in is enough: the list repeats it.
+        fmt::layer().json().flatten_event(true).with_span_list(false).with_timer(Clock).with_writer(lines)
     });
     let layers = text.map(Layer::boxed).into_iter().chain(json.map(Layer::boxed)).collect::<Vec<_>>();
     let subscriber = tracing_subscriber::registry().with(layers).with(filter);

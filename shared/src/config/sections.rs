@@ -107,6 +107,8 @@ pub struct LogConfig {
     /// Where `combined.log` and `error.log` go, beside the terminal.
     pub directory: Option<std::path::PathBuf>,
     pub file_bytes: u64,
+    /// Of several on one machine or in one collection of logs; letters, digits, `-`, `_` and `.`.
+    pub process: Option<String>,
 }
 
 const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
@@ -361,7 +363,8 @@ fn cluster(reader: &mut Reader<'_>) -> ClusterConfig {
             meaning: "Redis 7 or newer: redis://user:password@host:6379/0, rediss:// for TLS; `rookery up --cluster` starts a private one without it",
             secret: true,
         },
-        |text| address(text, &["redis", "rediss"]),
+        // The last one: through a socket in a directory, as the private one is.
+        |text| address(text, &["redis", "rediss", "redis+unix"]),
     );
     let amqp = reader.parsed(
         Setting {
@@ -399,7 +402,7 @@ fn cluster(reader: &mut Reader<'_>) -> ClusterConfig {
         |text| text.parse::<IpAddr>().map_err(|_| "must be an IP address".to_owned()),
     );
     let port =
-        reader.number(setting("PROBE_PORT", "0", "Port for them; 0 takes a free one, which the log names"), 0..=65535);
+        reader.number(setting("PROBE_PORT", "0", "Port for them, under `rookery up --cluster` the first of a row; 0 takes a free one, which log and status name"), 0..=65535);
     ClusterConfig {
         redis,
         amqp,
@@ -439,6 +442,23 @@ fn log(reader: &mut Reader<'_>) -> LogConfig {
             setting("LOG_FILE_BYTES", "10485760", "Size at which a log file is turned; five are kept"),
             65_536..=1 << 40,
         ),
+        process: reader.parsed(
+            setting(
+                "PROCESS_NAME",
+                "",
+                "Name of this process in its log lines; `rookery up --cluster` gives each its own",
+            ),
+            |text| plain_name(text).map(str::to_owned),
+        ),
+    }
+}
+
+/// A name that can stand anywhere: in a queue's name, in a path, in JSON.
+fn plain_name(text: &str) -> Result<&str, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    match text.len() <= 64 && text.bytes().all(plain) {
+        true => Ok(text),
+        false => Err("may contain A-Z a-z 0-9 - _ . only, 64 at most".to_owned()),
     }
 }
 

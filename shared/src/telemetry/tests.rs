@@ -6,7 +6,13 @@ use serde_json::Value;
 use std::path::Path;
 
 fn config(directory: &Path) -> LogConfig {
-    LogConfig { level: "info".into(), json: true, directory: Some(directory.to_owned()), file_bytes: 1 << 20 }
+    LogConfig {
+        level: "info".into(),
+        json: true,
+        directory: Some(directory.to_owned()),
+        file_bytes: 1 << 20,
+        process: None,
+    }
 }
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -17,9 +23,11 @@ fn lines(path: &Path) -> Vec<Value> {
 #[test]
 fn errors_are_in_both_files_and_the_rest_in_one() {
     let directory = tempfile::tempdir().unwrap();
-    let (dispatch, log) = subscriber(&config(directory.path())).unwrap();
+    let config = LogConfig { process: Some("gateway-1".into()), ..config(directory.path()) };
+    let (dispatch, log) = subscriber(&config).unwrap();
     tracing::dispatcher::with_default(&dispatch, || {
-        tracing::info!(user.id = 7, "one\nline");
+        let span = tracing::info_span!("request", method = "GET");
+        span.in_scope(|| tracing::info!(user.id = 7, "one\nline"));
         tracing::error!(request.id = "r", "broken");
         tracing::debug!("not at this level");
     });
@@ -29,6 +37,8 @@ fn errors_are_in_both_files_and_the_rest_in_one() {
     assert_eq!(combined.iter().map(|line| &line["message"]).collect::<Vec<_>>(), ["one\nline", "broken"]);
     assert_eq!(combined[0]["user.id"], 7);
     assert_eq!(combined[0]["level"], "INFO");
+    assert_eq!(combined[0]["process"], "gateway-1");
+    assert_eq!((&combined[0]["span"]["method"], combined[0].get("spans")), (&Value::from("GET"), None));
     assert!(combined[0]["timestamp"].as_str().unwrap().ends_with('Z'));
     assert_eq!(errors, combined[1..]);
 }
@@ -51,7 +61,7 @@ fn a_secret_is_in_no_log() {
 
 #[test]
 fn starting_twice_is_harmless() {
-    let config = LogConfig { level: "error".into(), json: false, directory: None, file_bytes: 1 << 20 };
+    let config = LogConfig { level: "error".into(), json: false, directory: None, file_bytes: 1 << 20, process: None };
     let first = start(&config).unwrap();
     let second = start(&config).unwrap();
     assert!(Arc::ptr_eq(&first.log, &second.log));
@@ -65,7 +75,7 @@ fn a_wrong_level_is_an_error_of_its_setting() {
     for right in ["error", "DEBUG", "off", "gateway=debug", "warn,shared::store=trace"] {
         assert_eq!(check_level(right), Ok(()), "{right}");
     }
-    let config = LogConfig { level: "loud".into(), json: false, directory: None, file_bytes: 1 << 20 };
+    let config = LogConfig { level: "loud".into(), json: false, directory: None, file_bytes: 1 << 20, process: None };
     assert_eq!(subscriber(&config).err().unwrap().name, "LOG_LEVEL");
 }
 

@@ -137,15 +137,19 @@ pub(super) struct LineMaker {
     terminal: bool,
     files: bool,
     text: bool,
+    /// The process as a field, ready to be put into a line: `"process":"gateway-1",`.
+    process: Vec<u8>,
 }
 
 impl LineMaker {
     pub fn text(log: Arc<LogWriter>) -> Self {
-        Self { log, terminal: true, files: false, text: true }
+        Self { log, terminal: true, files: false, text: true, process: Vec::new() }
     }
 
-    pub fn json(log: Arc<LogWriter>, terminal: bool, files: bool) -> Self {
-        Self { log, terminal, files, text: false }
+    /// `process` is a name that needs no quoting (`config` sees to it).
+    pub fn json(log: Arc<LogWriter>, terminal: bool, files: bool, process: Option<&str>) -> Self {
+        let process = process.map(|name| format!(r#""process":"{name}","#).into_bytes()).unwrap_or_default();
+        Self { log, terminal, files, text: false, process }
     }
 }
 
@@ -170,13 +174,19 @@ impl Write for LineWriter<'_> {
     /// The layers write a whole line at once.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let to = To { terminal: self.maker.terminal, combined: self.maker.files, errors: self.errors };
-        self.maker.log.line(to, if self.maker.text { one_line(line) } else { line.to_vec() });
+        self.maker.log.line(to, if self.maker.text { one_line(line) } else { named(line, &self.maker.process) });
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A JSON line with the process after its first field, the time; the layer has no place for what all lines have.
+fn named(line: &[u8], process: &[u8]) -> Vec<u8> {
+    let at = line.iter().position(|byte| *byte == b',').map_or(0, |comma| comma + 1);
+    [&line[..at], if at == 0 { b"" } else { process }, &line[at..]].concat()
 }
 
 /// What somebody else wrote into a field must not look like a line of ours, nor move a terminal's cursor. Escape itself
@@ -204,6 +214,17 @@ mod tests {
     fn a_line_stays_one_line() {
         assert_eq!(one_line(b"a\nb\r\x08c\n"), b"a\\nb\\x0d\\x08c\n");
         assert_eq!(one_line("ä\tö".as_bytes()), "ä\tö".as_bytes());
+    }
+
+    #[test]
+    fn a_line_tells_its_process() {
+        let line = br#"{"timestamp":"t","level":"INFO"}"#;
+        assert_eq!(
+            named(line, br#""process":"gateway-1","#),
+            br#"{"timestamp":"t","process":"gateway-1","level":"INFO"}"#
+        );
+        assert_eq!(named(line, b""), line);
+        assert_eq!(named(b"{}", br#""process":"x","#), b"{}");
     }
 
     #[test]
