@@ -4,35 +4,25 @@
 //! `rookery test --faults` does it many times over. A run prints its seed; `ROOKERY_TEST_SEED` tries it again.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // All of this file is a test; clippy knows only marked functions.
 
-#[path = "faults/client.rs"]
-mod client;
-#[path = "faults/crowd.rs"]
-mod crowd;
-#[path = "faults/dice.rs"]
-mod dice;
 #[path = "history/lib.rs"]
 mod history;
-#[path = "faults/holdings.rs"]
-mod holdings;
+#[path = "people/lib.rs"]
+mod people;
 #[allow(dead_code, reason = "the launcher's tests use the rest")]
 #[path = "launcher/stage.rs"]
 mod stage;
-#[path = "faults/truth.rs"]
-mod truth;
 
-use client::Client;
-use crowd::{Crowd, PEOPLE, Phase};
-use dice::Dice;
 use history::{Report, Time};
+use people::{Client, Crowd, Dice, Habits, Phase};
 use rustix::process::Signal;
 use stage::{Stage, Up, eventually, send};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// Answers between one fault and the next, by everybody together.
 const TALK: u64 = 60;
+const HABITS: Habits = Habits { people: 20, pause: Duration::from_millis(100), watch: false };
 const SETTINGS: &str =
     "LIMIT_REGISTER_PER_ADDRESS=100000\nLIMIT_REQUESTS_PER_ADDRESS=100000\nLIMIT_COMMANDS_PER_USER=100000\n";
 
@@ -70,7 +60,8 @@ fn whatever_is_killed_nothing_that_was_answered_is_lost() {
     let rounds = if std::env::var_os("ROOKERY_TEST_FAULTS").is_some() { 10 } else { 1 };
     let mut run = Run::begin();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let clients: Vec<_> = (0..PEOPLE).map(|me| runtime.spawn(Client::new(run.crowd.clone(), me).run())).collect();
+    let clients: Vec<_> =
+        (0..HABITS.people).map(|me| runtime.spawn(Client::new(run.crowd.clone(), me).run())).collect();
     for round in 0..rounds {
         for fault in ROUND {
             run.talk();
@@ -102,14 +93,14 @@ impl Run {
         let stage = Stage::with_a_copy();
         std::fs::write(stage.path(".env"), SETTINGS).unwrap();
         let server = stage.up();
-        let crowd = Crowd::gather(&server.address, seed);
+        let crowd = Crowd::gather(std::slice::from_ref(&server.address), HABITS, seed);
         Self { stage, server, crowd, dice: Dice::new(seed), inflicted: vec![] }
     }
 
     /// Until so much more has been answered: the server serves.
     fn talk(&self) {
-        let before = self.crowd.answered.load(Ordering::Relaxed);
-        eventually("answers", || self.crowd.answered.load(Ordering::Relaxed) >= before + TALK);
+        let before = self.crowd.answered()[0];
+        eventually("answers", || self.crowd.answered()[0] >= before + TALK);
     }
 
     fn inflict(&mut self, fault: Fault) {
@@ -137,11 +128,11 @@ impl Run {
 
     fn start(&mut self, environment: &[(&str, String)]) {
         self.server = self.stage.up_with("data", environment);
-        self.crowd.server_is_at(&self.server.address);
+        self.crowd.server_is_at(0, &self.server.address);
     }
 
     fn judge(&self, runtime: &Runtime) {
-        let findings = runtime.block_on(truth::read(&self.server.database_url(), &self.crowd));
+        let findings = runtime.block_on(people::read(&self.server.database_url(), &self.crowd));
         let history = self.crowd.recorder.history();
         let report = Report::of(&history);
         let until = self.inflicted.iter().skip(1).map(|(_, at)| *at).chain([Time::MAX]);
@@ -158,7 +149,7 @@ impl Run {
         assert_eq!(findings, [], "the database is whole");
         // What would pass on an empty history has tested nothing.
         assert!(report.ok > 500 && report.received > report.ok && report.rows >= report.ok, "{report}");
-        assert_eq!(history.removals.len(), 1);
+        assert_eq!((history.removals.len(), report.resets), (1, 0), "{report}");
         assert!(report.stall < Duration::from_secs(30), "{report}");
     }
 }

@@ -7,8 +7,8 @@ mod history;
 #[path = "history/sound.rs"]
 mod sound;
 
-use history::{History, Kind, Outcome, Report, Seen, check};
-use sound::{MESSAGES, PEOPLE, REMOVED, sound};
+use history::{History, Kind, Outcome, Report, Restore, Seen, Time, check, of_the_restored};
+use sound::{MESSAGES, PEOPLE, REMOVED, WATCHED, sound};
 use uuid::Uuid;
 
 /// The kinds of what is found, each once.
@@ -54,6 +54,8 @@ fn a_run_without_faults_is_clean() {
     assert_eq!(report.ok + report.unknown_but_stored, MESSAGES as usize);
     assert_eq!(history.views.len(), PEOPLE);
     assert!(report.received > 0 && report.resyncs == 1 && !report.stall.is_zero());
+    // By two watchers: while the one was here, away, here again, and after the trouble.
+    assert_eq!(report.looks, 2 * 4, "{report}");
 }
 
 #[test]
@@ -290,4 +292,128 @@ fn a_delivery_after_removal_is_found() {
         late.client = REMOVED;
         history.sights.push(late);
     });
+}
+
+#[test]
+fn an_order_across_what_may_have_been_lost_is_not_promised() {
+    let cross = |history: &mut History| {
+        let (first, second) = (attempt(history, 8), attempt(history, 9));
+        let (client, session) = (history.attempts[first].client, history.attempts[first].session);
+        let begun = history.attempts[first].invoked;
+        (history.attempts[second].client, history.attempts[second].session) = (client, session);
+        (history.attempts[first].invoked, history.attempts[second].invoked) = (begun + 1, begun);
+    };
+    let both = |history: &History| (history.attempts[attempt(history, 9)].invoked, Time::MAX);
+    found(&[Kind::SendOrder], |history| {
+        cross(history);
+        (history.troubles[0].from, history.troubles[0].lossy) = (both(history).0, false);
+    });
+    found(&[], |history| {
+        cross(history);
+        history.troubles[0].from = both(history).0;
+    });
+}
+
+#[test]
+fn one_id_in_two_conversations_is_found_only_if_both_were_answered() {
+    let elsewhere = |outcome: Outcome| {
+        move |history: &mut History| {
+            let mut other = history.attempts[attempt(history, 3)].clone();
+            other.message.conversation = Uuid::from_u128(2);
+            other.outcome = outcome;
+            history.attempts.push(other);
+        }
+    };
+    found(&[], elsewhere(Outcome::Refused { code: "id_conflict".into() }));
+    found(&[Kind::Lost], elsewhere(Outcome::Ok { seq: 1 }));
+}
+
+/// Where the first watcher was told so of the one who is watched.
+fn word(history: &History, online: bool) -> usize {
+    history.presence.iter().position(|word| word.watcher == 0 && word.online == online).unwrap()
+}
+
+#[test]
+fn a_ghost_is_found() {
+    // Nobody says that he has gone, until the trouble says so by mistake.
+    found(&[Kind::Ghost], |history| drop(history.presence.remove(word(history, false))));
+    // Said, and taken back.
+    found(&[Kind::Ghost], |history| {
+        let mut wrong = history.presence[word(history, false)].clone();
+        (wrong.online, wrong.at) = (true, wrong.at + sound::PATIENCE + 20);
+        history.presence.insert(word(history, false) + 1, wrong);
+    });
+}
+
+#[test]
+fn somebody_who_is_here_and_not_seen_is_found() {
+    found(&[Kind::Unseen], |history| drop(history.presence.remove(word(history, true))));
+    // After the trouble it is not put right.
+    found(&[Kind::Unseen], |history| {
+        let last = history.presence.iter().rposition(|word| word.watcher == 0).unwrap();
+        history.presence.remove(last);
+    });
+}
+
+#[test]
+fn a_watch_that_was_never_answered_is_found() {
+    found(&[Kind::Unseen], |history| {
+        // Of this session he hears nothing, of another of his he did.
+        let again = history.presence[word(history, true)].clone();
+        history.presence.retain(|word| word.watcher != 0);
+        history.presence.push(history::Presence { session: 9, ..again });
+        history.stays.retain(|stay| stay.client != WATCHED || stay.session == 2);
+        history.stays.iter_mut().filter(|stay| stay.client == WATCHED).for_each(|stay| stay.from = 0);
+    });
+}
+
+#[test]
+fn presence_that_comes_late_but_in_time_is_true() {
+    found(&[], |history| {
+        let at = word(history, false);
+        history.presence[at].at += sound::PATIENCE / 2;
+    });
+}
+
+/// Restored to what was stored before the ninth message, which is said again with the next two afterwards.
+fn restored(corrupt: impl FnOnce(&mut History)) -> Vec<Kind> {
+    let mut history = sound();
+    let backup = history.attempts[attempt(&history, 9)].invoked;
+    let done = backup + 1;
+    // Answered before the backup: in it. Later ones are gone, with what was seen of them.
+    let kept = |row: &history::Row| row.seq < 9;
+    let lost: Vec<_> = history.rows.iter().filter(|row| !kept(row)).cloned().collect();
+    history.rows.retain(kept);
+    history.heads[0].1 = 8;
+    history.views.iter_mut().for_each(|view| view.rows.retain(kept));
+    history.removals.clear();
+    let end = history.attempts.iter().filter_map(|attempt| attempt.completed).max().unwrap() + 1000;
+    assert!(lost.len() > 2);
+    corrupt(&mut history);
+    kinds(&of_the_restored(&history, Restore { backup, begun: end.max(done), done: end }))
+}
+
+#[test]
+fn what_was_answered_after_the_backup_may_be_gone_and_nothing_else() {
+    assert_eq!(restored(|_| {}), []);
+    // One that was answered before.
+    let lost = restored(|history| {
+        history.rows.pop();
+        history.heads[0].1 -= 1;
+        history.views.clear();
+        history.sights.clear();
+    });
+    assert_eq!(lost, [Kind::Lost]);
+    // A client that still holds what is gone.
+    assert_eq!(restored(|history| history.views[0] = sound().views[0].clone()), [Kind::View]);
+    // What it saw after it was reset is judged like anything else.
+    let seen = restored(|history| {
+        let late = Time::MAX / 2;
+        let mut sight =
+            history.sights.iter().find(|sight| matches!(sight.seen, Seen::Live { seq: 12, .. })).unwrap().clone();
+        sight.at = late + 1;
+        history.sights.push(history::Sight { at: late, seen: Seen::Reset, ..sight.clone() });
+        history.sights.push(sight);
+    });
+    assert_eq!(seen, [Kind::NeverStored]);
 }

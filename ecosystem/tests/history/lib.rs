@@ -3,17 +3,22 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
 mod live;
+mod presence;
 mod record;
 mod report;
+mod restored;
 mod table;
 
-pub use record::{Attempt, History, Message, Outcome, Recorder, Removal, Row, Seen, Sight, Time, View};
+pub use record::{
+    Attempt, History, Message, Outcome, Presence, Recorder, Removal, Row, Seen, Sight, Stay, Time, Trouble, View,
+};
 pub use report::Report;
+pub use restored::{Restore, of_the_restored};
 
 use std::fmt;
 use uuid::Uuid;
 
-/// A broken promise. The letters are those of the invariants: durable, no phantom, once, order, real time, and access.
+/// A broken promise. The letters are those of the invariants: durable, no phantom, once, order, real time, access, and presence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Kind {
     /// D: answered, and not in the table.
@@ -48,6 +53,10 @@ pub enum Kind {
     RealTime,
     /// K: delivered to who had been removed before.
     AfterRemoval,
+    /// S: shown as online although gone.
+    Ghost,
+    /// S: shown as offline, or not at all, although there.
+    Unseen,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,5 +82,6 @@ impl fmt::Display for Violation {
 pub fn check(history: &History) -> Vec<Violation> {
     let mut violations = table::check(history);
     violations.extend(live::check(history));
+    violations.extend(presence::check(history));
     violations
 }

@@ -116,6 +116,7 @@ impl Session {
             Seen::Change { conversation, place } => {
                 self.known(*conversation).event(*conversation, *place, sight, wrong)
             }
+            Seen::Reset => *self = Self::default(),
         }
     }
 

@@ -51,6 +51,8 @@ pub enum Seen {
     Asked,
     /// The answer: this client now knows the conversation up to `place`.
     Synced { conversation: Uuid, place: i64 },
+    /// Its positions are of another epoch: it forgets everything. What follows is of its next session.
+    Reset,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +69,34 @@ pub struct Removal {
     pub client: usize,
     pub conversation: Uuid,
     pub place: i64,
+}
+
+/// One connection, from the answer to its hello until it ended.
+#[derive(Clone, Debug)]
+pub struct Stay {
+    pub client: usize,
+    pub session: u32,
+    pub from: Time,
+    pub until: Option<Time>,
+}
+
+/// A watcher was told of somebody, in an answer or by an event.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    pub watcher: usize,
+    pub session: u32,
+    pub person: usize,
+    pub online: bool,
+    pub at: Time,
+}
+
+/// Something was broken, and presence with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Trouble {
+    pub from: Time,
+    pub until: Time,
+    /// Commands on their way may have been lost, so that gateways sent them again: of these no order is promised.
+    pub lossy: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,6 +122,11 @@ pub struct History {
     pub rows: Vec<Row>,
     pub heads: Vec<(Uuid, i64)>,
     pub views: Vec<View>,
+    pub stays: Vec<Stay>,
+    pub presence: Vec<Presence>,
+    pub troubles: Vec<Trouble>,
+    /// How long presence may take to be true.
+    pub patience: Time,
 }
 
 pub struct Recorder {
@@ -130,6 +165,31 @@ impl Recorder {
     pub fn saw(&self, client: usize, session: u32, seen: Seen) {
         let at = self.now();
         self.with(|history| history.sights.push(Sight { client, session, at, seen }));
+    }
+
+    /// Said hello and was answered.
+    pub fn came(&self, client: usize, session: u32) {
+        let from = self.now();
+        self.with(|history| history.stays.push(Stay { client, session, from, until: None }));
+    }
+
+    pub fn left(&self, client: usize) {
+        let now = self.now();
+        self.with(|history| {
+            let stay = history.stays.iter_mut().rev().find(|stay| stay.client == client);
+            stay.into_iter().for_each(|stay| stay.until = stay.until.or(Some(now)));
+        });
+    }
+
+    /// The same connection goes on as another session.
+    pub fn goes_on(&self, client: usize, session: u32) {
+        self.left(client);
+        self.came(client, session);
+    }
+
+    pub fn told(&self, watcher: usize, session: u32, person: usize, online: bool) {
+        let at = self.now();
+        self.with(|history| history.presence.push(Presence { watcher, session, person, online, at }));
     }
 
     pub fn with<T>(&self, work: impl FnOnce(&mut History) -> T) -> T {

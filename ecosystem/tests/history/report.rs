@@ -1,6 +1,7 @@
 //! A run in a few lines: how much was tried, what became of it, what broke, and how long nothing moved.
 
-use super::record::{History, Outcome, Time};
+use super::presence::judged;
+use super::record::{Attempt, History, Message, Outcome, Seen, Time};
 use super::{Kind, Violation, check};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -18,6 +19,9 @@ pub struct Report {
     pub unknown_but_stored: usize,
     pub received: usize,
     pub resyncs: usize,
+    pub resets: usize,
+    /// How often it was looked whether presence is true.
+    pub looks: usize,
     pub rows: usize,
     pub violations: Vec<Violation>,
     /// The longest time between one answer and the next, over all clients.
@@ -26,7 +30,6 @@ pub struct Report {
 
 impl Report {
     pub fn of(history: &History) -> Self {
-        use super::record::Seen;
         let mut best: HashMap<Uuid, u8> = HashMap::new();
         for attempt in &history.attempts {
             let rank = match attempt.outcome {
@@ -49,6 +52,8 @@ impl Report {
             unknown_but_stored: best.iter().filter(|(id, best)| **best == 1 && stored.contains(*id)).count(),
             received: sights(|seen| matches!(seen, Seen::Live { .. })),
             resyncs: sights(|seen| matches!(seen, Seen::Told { .. })),
+            resets: sights(|seen| *seen == Seen::Reset),
+            looks: judged(history),
             rows: history.rows.len(),
             violations: check(history),
             stall: Self::stall(history, 0, Time::MAX),
@@ -64,6 +69,23 @@ impl Report {
         Duration::from_nanos(pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or(0))
     }
 
+    /// The longest that anybody waited within these bounds: from the first try of a message, or from the beginning of the
+    /// bounds if it was under way already, to its first answer. Of messages that were tried before the end of the bounds.
+    pub fn wait(history: &History, from: Time, until: Time) -> Duration {
+        let mut waits: HashMap<(Uuid, Uuid), (Time, Option<Time>)> = HashMap::new();
+        for Attempt { message: Message { id, conversation, .. }, invoked, completed, outcome, .. } in &history.attempts
+        {
+            let (first, answered) = waits.entry((*id, *conversation)).or_insert((*invoked, None));
+            *first = (*first).min(*invoked);
+            if let (Outcome::Ok { .. }, Some(at)) = (outcome, completed) {
+                *answered = Some(answered.map_or(*at, |answered| answered.min(*at)));
+            }
+        }
+        let concerned = waits.into_values().filter(|(first, _)| *first < until);
+        let waits = concerned.filter_map(|(first, answered)| answered?.checked_sub(first.max(from)));
+        Duration::from_nanos(waits.max().unwrap_or(0))
+    }
+
     pub fn count(&self, kind: Kind) -> usize {
         self.violations.iter().filter(|violation| violation.kind == kind).count()
     }
@@ -73,7 +95,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "attempted {} ({} tries), ok {}, refused {}, unknown {} ({} of them stored), rows {}, received live {}, resyncs {}",
+            "attempted {} ({} tries), ok {}, refused {}, unknown {} ({} of them stored), rows {}, received live {}, \
+             resyncs {}, resets {}, looks at presence {}",
             self.messages,
             self.attempts,
             self.ok,
@@ -82,7 +105,9 @@ impl fmt::Display for Report {
             self.unknown_but_stored,
             self.rows,
             self.received,
-            self.resyncs
+            self.resyncs,
+            self.resets,
+            self.looks
         )?;
         let (lost, doubled, holes) = (self.count(Kind::Lost), self.count(Kind::Doubled), self.count(Kind::Hole));
         write!(f, "lost {lost}, doubled {doubled}, holes {holes}, longest stall {} ms", self.stall.as_millis())?;

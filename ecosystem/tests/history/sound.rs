@@ -1,7 +1,9 @@
 //! A run in which everything is right, with everything in it that is allowed: a resend, an unknown that is stored and one
-//! that is not, a refusal, a gap that was told, a reconnect, a removal.
+//! that is not, a refusal, a gap that was told, a reconnect, a removal, and a trouble in which presence is wrong for a while.
 
-use crate::history::{Attempt, History, Message, Outcome, Removal, Row, Seen, Sight, Time, View};
+use crate::history::{
+    Attempt, History, Message, Outcome, Presence, Removal, Row, Seen, Sight, Stay, Time, Trouble, View,
+};
 use uuid::Uuid;
 
 /// Who hold the whole conversation at the end.
@@ -17,6 +19,12 @@ const UNKNOWN: i64 = 10;
 const REMOVAL_AFTER: i64 = 11;
 /// Client 2 misses this one and is told.
 const MISSED: i64 = 5;
+/// While this is said, something is broken.
+const TROUBLED: i64 = 11;
+/// About two messages.
+pub const PATIENCE: Time = 120;
+/// Everybody watches this one, who is away from after the third message until the eighth.
+pub const WATCHED: usize = 1;
 
 struct Run {
     history: History,
@@ -26,8 +34,22 @@ struct Run {
 
 pub fn sound() -> History {
     let mut run = Run { history: History::default(), conversation: Uuid::from_u128(1), now: 0 };
+    run.history.patience = PATIENCE;
+    for client in 0..=REMOVED {
+        run.come(client, 1);
+    }
+    run.tell(true);
     for seq in 1..=MESSAGES {
+        if seq == TROUBLED {
+            let from = run.tick();
+            run.history.troubles.push(Trouble { from, until: Time::MAX, lossy: true });
+            run.tell(false);
+        }
         run.say(seq);
+        if seq == TROUBLED {
+            run.history.troubles[0].until = run.tick();
+            run.tell(true);
+        }
         if seq == REMOVAL_AFTER {
             run.remove();
         }
@@ -37,6 +59,12 @@ pub fn sound() -> History {
     run.attempt(0, refused, Outcome::Refused { code: "rate_limited".into() });
     run.attempt(1, unknown, Outcome::Unknown);
     run.history.heads.push((run.conversation, MESSAGES));
+    for _ in 0..PATIENCE / 5 {
+        run.tick();
+    }
+    for client in 0..=REMOVED {
+        run.leave(client);
+    }
     for client in 0..PEOPLE {
         let rows = run.history.rows.clone();
         run.history.views.push(View { client, conversation: run.conversation, rows });
@@ -82,8 +110,38 @@ impl Run {
         self.deliver(seq, &message);
     }
 
+    fn come(&mut self, client: usize, session: u32) {
+        let from = self.tick();
+        self.history.stays.push(Stay { client, session, from, until: None });
+    }
+
+    fn leave(&mut self, client: usize) {
+        let now = self.tick();
+        let stay = self.history.stays.iter_mut().rev().find(|stay| stay.client == client).unwrap();
+        stay.until = Some(now);
+    }
+
+    /// Everybody else hears of the one who is watched.
+    fn tell(&mut self, online: bool) {
+        for watcher in (0..PEOPLE).filter(|watcher| *watcher != WATCHED) {
+            let at = self.tick();
+            self.history.presence.push(Presence { watcher, session: 1, person: WATCHED, online, at });
+        }
+    }
+
     /// Client 1 is away in between and comes back with another session.
     fn deliver(&mut self, seq: i64, message: &Message) {
+        match seq {
+            4 => {
+                self.leave(WATCHED);
+                self.tell(false);
+            }
+            8 => {
+                self.come(WATCHED, 2);
+                self.tell(true);
+            }
+            _ => {}
+        }
         let conversation = self.conversation;
         let live = || Seen::Live { message: message.clone(), seq, place: place(seq) };
         self.see(0, 1, live());

@@ -1,11 +1,18 @@
 //! The table and the final views against what was sent and answered: D, P, X, O, R.
 
-use super::record::{Attempt, History, Outcome, Row, Time};
+use super::record::{Attempt, History, Message, Outcome, Row, Time};
 use super::{Kind, Violation};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
-/// All attempts under one id.
+/// An id and where it was sent to: the same id elsewhere is another message, and only one of the two may be stored.
+type Name = (Uuid, Uuid);
+
+fn name(message: &Message) -> Name {
+    (message.id, message.conversation)
+}
+
+/// All attempts under one name.
 struct Sent<'a> {
     attempts: Vec<&'a Attempt>,
 }
@@ -31,10 +38,10 @@ impl Sent<'_> {
     }
 }
 
-fn sent(history: &History) -> HashMap<Uuid, Sent<'_>> {
-    let mut sent: HashMap<Uuid, Sent<'_>> = HashMap::new();
+fn sent(history: &History) -> HashMap<Name, Sent<'_>> {
+    let mut sent: HashMap<Name, Sent<'_>> = HashMap::new();
     for attempt in &history.attempts {
-        sent.entry(attempt.message.id).or_insert(Sent { attempts: vec![] }).attempts.push(attempt);
+        sent.entry(name(&attempt.message)).or_insert(Sent { attempts: vec![] }).attempts.push(attempt);
     }
     sent
 }
@@ -58,26 +65,25 @@ pub fn check(history: &History) -> Vec<Violation> {
     numbers_are_dense(history, &table, &mut wrong);
     for (conversation, rows) in &table {
         real_time(*conversation, rows, &sent, &mut wrong);
-        send_order(*conversation, rows, &sent, &mut wrong);
+        send_order(history, *conversation, rows, &sent, &mut wrong);
     }
     views_are_the_table(history, &table, &mut wrong);
     wrong
 }
 
 /// D: every answered send is a row, at the place that was answered, each time it was answered.
-fn answered_is_stored(history: &History, sent: &HashMap<Uuid, Sent<'_>>, wrong: &mut Vec<Violation>) {
-    let stored: HashMap<Uuid, &Row> = history.rows.iter().map(|row| (row.message.id, row)).collect();
-    for (id, sent) in sent {
+fn answered_is_stored(history: &History, sent: &HashMap<Name, Sent<'_>>, wrong: &mut Vec<Violation>) {
+    let stored: HashMap<Name, &Row> = history.rows.iter().map(|row| (name(&row.message), row)).collect();
+    for ((id, conversation), sent) in sent {
         let mut answers: Vec<i64> = sent.oks().map(|(_, seq)| seq).collect();
         answers.sort_unstable();
         answers.dedup();
         let Some(answer) = answers.first() else { continue };
-        let conversation = sent.attempts[0].message.conversation;
-        match stored.get(id) {
-            None => wrong.push(Violation::new(Kind::Lost, conversation, format!("{id}, answered as {answer}"))),
-            Some(row) if answers != [row.seq] || row.message.conversation != conversation => {
+        match stored.get(&(*id, *conversation)) {
+            None => wrong.push(Violation::new(Kind::Lost, *conversation, format!("{id}, answered as {answer}"))),
+            Some(row) if answers != [row.seq] => {
                 let what = format!("{id}, answered as {answers:?}, stored as {}", row.seq);
-                wrong.push(Violation::new(Kind::WrongAnswer, conversation, what));
+                wrong.push(Violation::new(Kind::WrongAnswer, *conversation, what));
             }
             Some(_) => {}
         }
@@ -85,7 +91,7 @@ fn answered_is_stored(history: &History, sent: &HashMap<Uuid, Sent<'_>>, wrong: 
 }
 
 /// P and X: every row was sent as it is, was not refused, and is there once.
-fn stored_was_sent(history: &History, sent: &HashMap<Uuid, Sent<'_>>, wrong: &mut Vec<Violation>) {
+fn stored_was_sent(history: &History, sent: &HashMap<Name, Sent<'_>>, wrong: &mut Vec<Violation>) {
     let mut times: HashMap<Uuid, u32> = HashMap::new();
     for Row { seq, message } in &history.rows {
         let mut found = |kind| {
@@ -96,7 +102,7 @@ fn stored_was_sent(history: &History, sent: &HashMap<Uuid, Sent<'_>>, wrong: &mu
         if *count == 2 {
             found(Kind::Doubled);
         }
-        match sent.get(&message.id) {
+        match sent.get(&name(message)) {
             None => found(Kind::Phantom),
             Some(sent) if sent.is_refused() => found(Kind::RefusedButStored),
             Some(sent) if sent.attempts.iter().all(|attempt| attempt.message.body != message.body) => {
@@ -122,10 +128,10 @@ fn numbers_are_dense(history: &History, table: &BTreeMap<Uuid, Vec<&Row>>, wrong
 
 /// R: whatever was answered before another was sent stands before it. From the end: the earliest answer among all that
 /// stand later must not be earlier than the sending of this one.
-fn real_time(conversation: Uuid, rows: &[&Row], sent: &HashMap<Uuid, Sent<'_>>, wrong: &mut Vec<Violation>) {
+fn real_time(conversation: Uuid, rows: &[&Row], sent: &HashMap<Name, Sent<'_>>, wrong: &mut Vec<Violation>) {
     let mut earliest: Option<(Time, &Row)> = None;
     for row in rows.iter().rev() {
-        let Some(sent) = sent.get(&row.message.id) else { continue };
+        let Some(sent) = sent.get(&name(&row.message)) else { continue };
         if let Some((answered, later)) = earliest
             && answered < sent.first_invoked()
         {
@@ -140,12 +146,24 @@ fn real_time(conversation: Uuid, rows: &[&Row], sent: &HashMap<Uuid, Sent<'_>>, 
     }
 }
 
-/// O: of one session's sends, those that were sent once and answered are stored in the order sent.
-fn send_order(conversation: Uuid, rows: &[&Row], sent: &HashMap<Uuid, Sent<'_>>, wrong: &mut Vec<Violation>) {
+/// O: of one session's sends, those that were sent once and answered are stored in the order sent; but not across a resend,
+/// and what was on its way when it could be lost may have been sent again by a gateway.
+fn send_order(
+    history: &History,
+    conversation: Uuid,
+    rows: &[&Row],
+    sent: &HashMap<Name, Sent<'_>>,
+    wrong: &mut Vec<Violation>,
+) {
     let mut last: HashMap<(usize, u32), (Time, i64)> = HashMap::new();
     for row in rows {
-        let Some(Sent { attempts }) = sent.get(&row.message.id) else { continue };
-        let [Attempt { client, session, invoked, outcome: Outcome::Ok { .. }, .. }] = attempts[..] else { continue };
+        let Some(Sent { attempts }) = sent.get(&name(&row.message)) else { continue };
+        let [attempt @ Attempt { client, session, invoked, outcome: Outcome::Ok { .. }, .. }] = attempts[..] else {
+            continue;
+        };
+        if may_have_been_resent(history, attempt) {
+            continue;
+        }
         let before = last.insert((*client, *session), (*invoked, row.seq));
         if let Some((earlier, seq)) = before
             && earlier > *invoked
@@ -154,6 +172,12 @@ fn send_order(conversation: Uuid, rows: &[&Row], sent: &HashMap<Uuid, Sent<'_>>,
             wrong.push(Violation::new(Kind::SendOrder, conversation, what));
         }
     }
+}
+
+fn may_have_been_resent(history: &History, attempt: &Attempt) -> bool {
+    let completed = attempt.completed.unwrap_or(Time::MAX);
+    let mut lossy = history.troubles.iter().filter(|trouble| trouble.lossy);
+    lossy.any(|trouble| attempt.invoked <= trouble.until && completed >= trouble.from)
 }
 
 /// O: everybody ends with the table.

@@ -1,6 +1,6 @@
 //! What the database holds at the end, read from the server itself and not through the program.
 
-use crate::crowd::{Crowd, REMOVED};
+use super::crowd::Crowd;
 use crate::history::{Message, Removal, Row};
 use shared::config::{Secret, StoreConfig};
 use shared::store::{Store, verify::Finding};
@@ -22,7 +22,7 @@ pub async fn read(url: &str, crowd: &Crowd) -> Vec<Finding> {
         history.rows.extend(rows);
         history.heads.extend(heads.iter().map(|row| (row.get(0), row.get(1))));
         history.removals.extend(removals.map(|row| Removal {
-            client: REMOVED,
+            client: crowd.removed(),
             conversation: row.get(0),
             place: row.get(1),
         }));
