@@ -81,6 +81,18 @@ pub enum EventRole {
     Files,
 }
 
+impl EventRole {
+    /// As labels and queues name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::Index => "index",
+            Self::Push => "push",
+            Self::Files => "files",
+        }
+    }
+}
+
 pub trait Bus: Send + Sync + 'static {
     fn partitions(&self) -> u16;
 

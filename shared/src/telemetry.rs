@@ -21,9 +21,10 @@ use std::{
     io::IsTerminal,
     sync::{Arc, OnceLock},
 };
-use tracing::Dispatch;
+use tracing::{Dispatch, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer,
+    filter::filter_fn,
     fmt::{self, format::Writer, time::FormatTime},
     layer::SubscriberExt,
 };
@@ -103,8 +104,15 @@ fn subscriber(config: &LogConfig) -> Result<(Dispatch, Arc<LogWriter>), ConfigEr
         fmt::layer().json().flatten_event(true).with_span_list(false).with_timer(Clock).with_writer(lines)
     });
     let layers = text.map(Layer::boxed).into_iter().chain(json.map(Layer::boxed)).collect::<Vec<_>>();
-    let subscriber = tracing_subscriber::registry().with(layers).with(filter);
+    let subscriber = tracing_subscriber::registry().with(layers).with(filter).with(filter_fn(says_no_message));
     Ok((Dispatch::new(subscriber), log))
+}
+
+/// RabbitMQ's driver logs the messages that come back with all that is in them. Whatever `LOG_LEVEL` asks for, it is not
+/// heard; what fails there is an error that somebody handles, and logs.
+fn says_no_message(line: &Metadata<'_>) -> bool {
+    let rest = line.target().strip_prefix("lapin");
+    !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
 fn outputs(config: &LogConfig) -> std::io::Result<Outputs> {

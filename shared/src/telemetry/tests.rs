@@ -60,6 +60,23 @@ fn a_secret_is_in_no_log() {
 }
 
 #[test]
+fn a_message_that_the_broker_sends_back_is_in_no_log() {
+    let directory = tempfile::tempdir().unwrap();
+    for level in ["info", "trace", "info,lapin=trace,lapin::returned_messages=trace"] {
+        let config = LogConfig { level: level.into(), ..config(directory.path()) };
+        let (dispatch, log) = subscriber(&config).unwrap();
+        tracing::dispatcher::with_default(&dispatch, || {
+            tracing::warn!(target: "lapin::returned_messages", message = "canary");
+            tracing::warn!(target: "lapin", "canary");
+            tracing::warn!(target: "lapinette", "heard");
+        });
+        log.flush();
+    }
+    let text = std::fs::read_to_string(directory.path().join("combined.log")).unwrap();
+    assert_eq!((text.matches("canary").count(), text.matches("heard").count()), (0, 3), "{text}");
+}
+
+#[test]
 fn starting_twice_is_harmless() {
     let config = LogConfig { level: "error".into(), json: false, directory: None, file_bytes: 1 << 20, process: None };
     let first = start(&config).unwrap();

@@ -163,22 +163,13 @@ impl EventQueues {
     }
 }
 
-fn label(role: EventRole) -> &'static str {
-    match role {
-        EventRole::Notify => "notify",
-        EventRole::Index => "index",
-        EventRole::Push => "push",
-        EventRole::Files => "files",
-    }
-}
-
 fn report(name: EventRole, role: &Role) {
-    gauge!("rookery_bus_events_open", "role" => label(name)).set((role.waiting.len() + role.given.len()) as f64);
+    gauge!("rookery_bus_events_open", "role" => name.name()).set((role.waiting.len() + role.given.len()) as f64);
 }
 
 fn redelivered(name: EventRole, count: u64) {
     if count > 0 {
-        counter!("rookery_bus_events_redelivered_total", "role" => label(name)).increment(count);
+        counter!("rookery_bus_events_redelivered_total", "role" => name.name()).increment(count);
     }
 }
 
