@@ -9,7 +9,7 @@ use shared::{
     clock,
     domain::{ConversationId, EPHEMERAL_MEMBERS_MAX, UserId},
     event::{Event, EventName, Position},
-    fanout::{Fanout, FanoutError, Group, To},
+    fanout::{Fanout, FanoutError, Group, To, presence::PresenceData},
     reply::{Code, Refusal},
     store::{Store, audience::Audience},
     view::json,
@@ -39,15 +39,6 @@ struct TypingData {
     user_id: UserId,
     typing: bool,
     expires_ms: u64,
-}
-
-/// Whether somebody is here, as watchers are told.
-#[derive(Serialize)]
-pub struct PresenceData {
-    pub user_id: UserId,
-    pub online: bool,
-    #[serde(serialize_with = "clock::json_option::serialize")]
-    pub last_seen: Option<DateTime<Utc>>,
 }
 
 #[derive(Serialize)]
@@ -131,24 +122,6 @@ impl Presence {
         };
         Ok((json(&StatesData { presence: states.iter().map(view).collect() }), states))
     }
-
-    /// Tells whoever watches that these people have come or gone.
-    pub async fn announce(&self, users: Vec<UserId>, online: bool) -> Result<(), FanoutError> {
-        for user in users {
-            let watchers = self.fanout.routing().watchers(&[user]).await?.pop().unwrap_or_default();
-            if watchers.is_empty() {
-                continue;
-            }
-            self.fanout.to_gateways(&watchers, event(user, online), user).await?;
-        }
-        Ok(())
-    }
-}
-
-/// What watchers are told.
-pub fn event(user: UserId, online: bool) -> Event {
-    let data = PresenceData { user_id: user, online, last_seen: Some(clock::now()) };
-    Event { name: EventName::Presence, position: Position::Ephemeral { conversation: None }, data: json(&data) }
 }
 
 fn fanout_refusal(error: &FanoutError) -> Refusal {

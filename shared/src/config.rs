@@ -24,8 +24,7 @@ pub fn test_amqp_url() -> Option<String> {
     std::env::var("ROOKERY_TEST_AMQP_URL").ok()
 }
 
-/// The point at which a test wants this process killed; see `worker::failpoint`. Debug builds only.
-#[cfg(debug_assertions)]
+/// What a test wants to go wrong in this process; see `worker::failpoint`. Debug builds only.
 pub fn failpoint() -> Option<String> {
-    std::env::var("ROOKERY_FAILPOINT").ok()
+    if cfg!(debug_assertions) { std::env::var("ROOKERY_FAILPOINT").ok() } else { None }
 }

@@ -3,16 +3,17 @@
 
 mod audience;
 mod entries;
+pub mod presence;
 
 pub use audience::Audiences;
 
 use crate::{
     command::GatewayRef,
     domain::{ConversationId, Place, SessionId, UserId},
-    event::{Event, InboxEntry, InboxItem},
+    event::{Event, InboxItem},
     reply::Reply,
     routing::{Routing, RoutingAway},
-    store::{Store, StoreError},
+    store::{Store, StoreError, audience::Audience},
 };
 use entries::Entries;
 use std::sync::Arc;
@@ -88,24 +89,31 @@ impl Fanout {
         self.deliver(entries).await
     }
 
-    /// Tells everybody in the conversation to read it again, up to `place`.
-    pub async fn resync(&self, conversation: ConversationId, place: Place) -> Result<(), FanoutError> {
-        self.audiences.forget(conversation);
-        let audience = self.audiences.recent(conversation).await?;
-        let users: Vec<UserId> =
-            audience.iter().flat_map(|audience| &audience.members).map(|(user, _)| *user).collect();
-        self.resync_users(&users, Some((conversation, place))).await
+    /// Tells everybody in these conversations to read them again, up to these places.
+    pub async fn resync(&self, conversations: &[(ConversationId, Place)]) -> Result<(), FanoutError> {
+        conversations.iter().for_each(|(conversation, _)| self.audiences.forget(*conversation));
+        let members = |(id, _): &(ConversationId, Place)| To::Members { conversation: *id, version: 0 };
+        let wanted: Vec<To> = conversations.iter().map(members).collect();
+        let audiences = self.audiences.resolve(wanted.iter()).await?;
+        let members = |audience: &Option<Arc<Audience>>| -> Vec<UserId> {
+            audience.iter().flat_map(|audience| &audience.members).map(|(user, _)| *user).collect()
+        };
+        let users: Vec<Vec<UserId>> = audiences.iter().map(members).collect();
+        let routes = self.routing.lookup(&users.concat()).await?;
+        let (mut entries, mut start) = (Entries::default(), 0);
+        for (conversation, users) in conversations.iter().zip(&users) {
+            let routes = &routes[start..start + users.len()];
+            entries.each_gateway(users, routes, |to| InboxItem::Resync { conversation: Some(*conversation), to });
+            start += users.len();
+        }
+        self.deliver(entries).await
     }
 
-    /// Tells these people to read again: one conversation, or everything.
-    pub async fn resync_users(
-        &self,
-        users: &[UserId],
-        conversation: Option<(ConversationId, Place)>,
-    ) -> Result<(), FanoutError> {
+    /// Tells these people to read everything again.
+    pub async fn resync_users(&self, users: &[UserId]) -> Result<(), FanoutError> {
         let routes = self.routing.lookup(users).await?;
         let mut entries = Entries::default();
-        entries.each_gateway(users, &routes, |to| InboxItem::Resync { conversation, to });
+        entries.each_gateway(users, &routes, |to| InboxItem::Resync { conversation: None, to });
         self.deliver(entries).await
     }
 
@@ -116,16 +124,6 @@ impl Fanout {
             entries.item(gateway, InboxItem::SessionsEnded(sessions.clone()));
         }
         self.deliver(entries).await
-    }
-
-    /// An event to all gateways that these routes name, without an audience of members: presence.
-    pub async fn to_gateways(&self, gateways: &[GatewayRef], event: Event, about: UserId) -> Result<(), FanoutError> {
-        let entry = |event: &Event| InboxEntry {
-            items: vec![InboxItem::Events { events: Arc::from([event.clone()]), to: Arc::from([about]) }],
-        };
-        let entries = gateways.iter().map(|gateway| (*gateway, entry(&event))).collect();
-        self.routing.deliver(entries).await?;
-        Ok(())
     }
 
     async fn deliver(&self, entries: Entries) -> Result<(), FanoutError> {

@@ -32,6 +32,11 @@ impl Stop {
         self.soft.is_cancelled()
     }
 
+    /// At the hard stop, or after it.
+    pub fn is_ended(&self) -> bool {
+        self.hard.is_cancelled()
+    }
+
     /// Resolves at the soft stop.
     pub async fn stopped(&self) {
         self.soft.cancelled().await;
@@ -73,9 +78,18 @@ impl Backoff {
     pub fn next(&mut self) -> Duration {
         let full = Duration::from_millis(100 << self.tries.min(6)).min(Duration::from_secs(5));
         self.tries = self.tries.saturating_add(1);
-        let random = f64::from((uuid::Uuid::now_v7().as_u128() & 0xffff) as u32) / 65_536.0;
-        full.mul_f64(0.5 + random / 2.0)
+        full.mul_f64(0.5 + random() / 2.0)
     }
+}
+
+/// So long, or up to a quarter more or less at random: for those who must not do something in step.
+pub fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(0.75 + random() / 2.0)
+}
+
+/// From 0 up to 1.
+fn random() -> f64 {
+    f64::from((uuid::Uuid::now_v7().as_u128() & 0xffff) as u32) / 65_536.0
 }
 
 #[cfg(test)]

@@ -112,8 +112,11 @@ impl Drop for Session {
 }
 
 impl Session {
-    pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+    /// Resolves when the connection has ended. Cancel safe.
+    pub async fn closed(&mut self) {
+        if !self.driver.is_finished() {
+            let _ = (&mut self.driver).await;
+        }
     }
 }
 

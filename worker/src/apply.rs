@@ -127,7 +127,7 @@ async fn attempt(shared: &Shared, applier: &mut Applier, envelope: &Envelope) ->
     };
     tx.insert_executed(envelope.id, envelope.actor, &digest, &stored).await?;
     if let Some((id, events)) = &outbox {
-        tx.insert_outbox(*id, i64::from(shared.key), events).await?;
+        tx.insert_outbox(*id, i64::from(shared.life.key()), events).await?;
     }
     crate::failpoint::pass("before_commit");
     tx.commit().await?;

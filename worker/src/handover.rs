@@ -25,6 +25,7 @@ const POINTERS_WAITING_MAX: usize = 1024;
 const HANDOVER_TIME: Duration = Duration::from_secs(3);
 
 /// What one transaction has stored, and what is to be said of it.
+#[derive(Default)]
 pub struct Committed {
     pub groups: Vec<Group>,
     /// The outbox row and what it points to, if the transaction wrote one.

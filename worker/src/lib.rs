@@ -2,26 +2,28 @@
 //!
 //! `consume` takes batches from the bus, `sequencer` stores them one transaction at a time, `apply` says what each
 //! command does, `handover` tells the gateways and the bus, `relay` does that for workers that died before they could,
-//! `receipts` and `housekeeping` are what can wait.
+//! `sweep` announces whom a dead gateway has left behind, `receipts` and `housekeeping` are what can wait.
 
 mod apply;
 mod consume;
-pub mod failpoint;
+mod failpoint;
 mod handover;
 mod housekeeping;
+mod outage;
 mod receipts;
 mod relay;
 mod sequencer;
+mod sweep;
 
 use shared::{
     bus::Bus,
     config::WorkerConfig,
     fanout::Fanout,
-    lifecycle::{Backoff, Stop},
+    lifecycle::{Stop, supervise},
     routing::Routing,
-    store::{Store, outbox::WorkerLock},
+    store::Store,
 };
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 use tokio::task::JoinSet;
 
 /// What all roles of one worker share.
@@ -29,14 +31,17 @@ pub(crate) struct Shared {
     pub store: Store,
     pub bus: Arc<dyn Bus>,
     pub fanout: Arc<Fanout>,
-    /// The key of this worker's advisory lock, and the owner of its outbox rows.
-    pub key: i32,
+    pub life: relay::life::Life,
+    pub places: consume::Places,
+    pub bus_outage: outage::Outage,
+    pub store_outage: outage::Outage,
     pub handed_on: handover::HandedOn,
     pub receipts: receipts::Receipts,
 }
 
 /// A running worker.
 pub struct Worker {
+    shared: Arc<Shared>,
     tasks: JoinSet<()>,
 }
 
@@ -49,56 +54,78 @@ impl Worker {
         config: &WorkerConfig,
         stop: Stop,
     ) -> Self {
-        let fanout = Arc::new(Fanout::new(store.clone(), routing));
+        let sequencers = config.sequencers.min(usize::from(config.partitions));
         let shared = Arc::new(Shared {
+            fanout: Arc::new(Fanout::new(store.clone(), routing)),
             store,
             bus,
-            fanout,
-            key: key(),
+            life: relay::life::Life::default(),
+            places: consume::Places::new(config.partitions, sequencers),
+            bus_outage: outage::Outage::default(),
+            store_outage: outage::Outage::default(),
             handed_on: handover::HandedOn::default(),
             receipts: receipts::Receipts::default(),
         });
+        // What serves the sequencers ends after them: until then others must not take this worker for dead.
+        let ended = Stop::default();
         let mut tasks = JoinSet::new();
-        let sequencers = config.sequencers.min(usize::from(config.partitions));
-        for number in 0..sequencers {
-            let partitions = (0..config.partitions).filter(|p| usize::from(*p) % sequencers == number).collect();
-            tasks.spawn(sequencer::Sequencer::new(shared.clone(), partitions).run(stop.clone()));
-        }
-        tasks.spawn(relay::run(shared.clone(), stop.clone()));
-        tasks.spawn(receipts::run(shared.clone(), stop.clone()));
-        tasks.spawn(housekeeping::run(shared.clone(), stop.clone()));
-        tasks.spawn(hold_lock(shared, stop));
-        Self { tasks }
+        tasks.spawn(serve(shared.clone(), sequencers, stop.clone(), ended.clone()));
+        keep(&mut tasks, "share", &shared, &stop, consume::share::run);
+        keep(&mut tasks, "life", &shared, &ended, relay::life::hold);
+        keep(&mut tasks, "relay", &shared, &ended, relay::run);
+        keep(&mut tasks, "receipts", &shared, &ended, receipts::run);
+        keep(&mut tasks, "sweep", &shared, &ended, sweep::run);
+        keep(&mut tasks, "housekeeping", &shared, &ended, housekeeping::run);
+        Self { shared, tasks }
     }
 
-    /// Waits until everything has ended after a stop.
+    /// The partitions whose commands come to this worker now.
+    pub fn partitions(&self) -> Vec<u16> {
+        self.shared.places.active().into_iter().map(|(partition, _)| partition).collect()
+    }
+
+    /// Waits until everything has ended after a stop: what was taken is stored, handed on and acknowledged.
     pub async fn join(mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
 }
 
-/// A positive number that no living worker has: random is enough, a collision only delays a takeover by seconds.
-fn key() -> i32 {
-    let id = uuid::Uuid::now_v7().as_u128();
-    (id as u32 & 0x7fff_ffff) as i32
+/// Runs the sequencers until the stop, and then says that they have ended.
+async fn serve(shared: Arc<Shared>, sequencers: usize, stop: Stop, ended: Stop) {
+    let mut tasks = JoinSet::new();
+    for number in 0..sequencers {
+        let (shared, stop) = (shared.clone(), stop.clone());
+        tasks.spawn(async move {
+            let make = || {
+                let sequencer = sequencer::Sequencer::new(shared.clone(), shared.places.of_sequencer(number));
+                done(sequencer.run(stop.clone()))
+            };
+            supervise("sequencer", &stop, make).await;
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+    // Left behind, these rows would be relayed by others as if nobody had handed them on.
+    if let Err(error) = relay::tidy(&shared).await {
+        tracing::debug!(%error, "rows that are done are left to the relay of another worker");
+    }
+    ended.soft();
 }
 
-/// Holds this worker's advisory lock, again after every loss of the connection. While it is not held, others may take
-/// over this worker's outbox rows: they would say `resync` where an event was said, and nothing is lost.
-async fn hold_lock(shared: Arc<Shared>, stop: Stop) {
-    let mut backoff = Backoff::default();
-    while !stop.is_stopped() {
-        match WorkerLock::acquire(&shared.store, shared.key).await {
-            Ok(lock) => {
-                backoff.reset();
-                while !lock.is_closed() && !stop.is_stopped() {
-                    stop.sleep(std::time::Duration::from_millis(500)).await;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the worker's lock is not held");
-                stop.sleep(backoff.next()).await;
-            }
-        }
-    }
+/// A task that is started again should it panic.
+fn keep<F>(
+    tasks: &mut JoinSet<()>,
+    name: &'static str,
+    shared: &Arc<Shared>,
+    stop: &Stop,
+    run: fn(Arc<Shared>, Stop) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (shared, stop) = (shared.clone(), stop.clone());
+    tasks.spawn(async move { supervise(name, &stop, || done(run(shared.clone(), stop.clone()))).await });
+}
+
+async fn done(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+    task.await;
+    Ok(())
 }

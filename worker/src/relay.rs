@@ -2,20 +2,29 @@
 //! bus was away. Never the events themselves, whose moment has passed: sockets are told `resync` for the conversation,
 //! the bus gets the pointers.
 
+pub mod life;
+
 use crate::Shared;
 use shared::{
     bus::PublishError,
+    domain::{ConversationId, Place, SessionId, UserId},
     event::DurableEvent,
     fanout::FanoutError,
     lifecycle::{Backoff, Stop},
     store::{StoreError, outbox::OutboxRow},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use thiserror::Error;
 
 const EVERY: Duration = Duration::from_millis(500);
 /// A living worker's row that is older than this is taken over too.
 const OVERDUE_SECONDS: f64 = 5.0;
+/// Conversations whose members are looked up, and told, at once.
+const CONVERSATIONS_AT_ONCE: usize = 256;
 
 #[derive(Debug, Error)]
 enum RelayError {
@@ -45,35 +54,88 @@ pub async fn run(shared: Arc<Shared>, stop: Stop) {
 }
 
 async fn turn(shared: &Shared) -> Result<(), RelayError> {
-    let done = shared.handed_on.take();
-    if !done.is_empty()
-        && let Err(error) = shared.store.delete_outbox(&done).await
-    {
-        shared.handed_on.give_back(done);
-        return Err(error.into());
-    }
+    tidy(shared).await?;
     loop {
-        let rows = shared.store.update_outbox_owner(i64::from(shared.key), OVERDUE_SECONDS).await?;
+        let rows = shared.store.update_outbox_owner(i64::from(shared.life.key()), OVERDUE_SECONDS).await?;
         if rows.is_empty() {
             return Ok(());
         }
         metrics::counter!("rookery_relay_rows_total").increment(rows.len() as u64);
-        for row in rows {
-            hand_on(shared, row).await?;
+        hand_on(shared, rows).await?;
+    }
+}
+
+/// Deletes the rows that are done, where no append did.
+pub async fn tidy(shared: &Shared) -> Result<(), StoreError> {
+    let done = shared.handed_on.take();
+    if done.is_empty() {
+        return Ok(());
+    }
+    let deleted = shared.store.delete_outbox(&done).await;
+    if deleted.is_err() {
+        shared.handed_on.give_back(done);
+    }
+    deleted
+}
+
+/// Everybody whom some rows concern: each is told once, whatever number of rows says so.
+#[derive(Default)]
+struct Concerned {
+    conversations: BTreeMap<ConversationId, Place>,
+    users: BTreeSet<UserId>,
+    sessions: Vec<SessionId>,
+}
+
+impl Concerned {
+    fn add(&mut self, event: &DurableEvent) {
+        match event {
+            DurableEvent::Conversation { id, to, .. } => {
+                let place = self.conversations.entry(*id).or_insert(*to);
+                *place = (*place).max(*to);
+            }
+            DurableEvent::User { id, .. } => {
+                self.users.insert(*id);
+            }
+            DurableEvent::SessionsEnded(sessions) => self.sessions.extend(sessions),
         }
     }
 }
 
-/// All of a row, or an error and it comes again: each part is harmless when repeated.
-async fn hand_on(shared: &Shared, row: OutboxRow) -> Result<(), RelayError> {
-    for event in &row.events {
-        match event {
-            DurableEvent::Conversation { id, to, .. } => shared.fanout.resync(*id, *to).await?,
-            DurableEvent::User { id, .. } => shared.fanout.resync_users(&[*id], None).await?,
-            DurableEvent::SessionsEnded(sessions) => shared.fanout.sessions_ended(sessions.as_slice().into()).await?,
-        }
+/// All of these rows, or an error and they come again: each part is harmless when repeated.
+async fn hand_on(shared: &Shared, rows: Vec<OutboxRow>) -> Result<(), RelayError> {
+    let mut concerned = Concerned::default();
+    rows.iter().flat_map(|row| &row.events).for_each(|event| concerned.add(event));
+    let conversations: Vec<(ConversationId, Place)> = concerned.conversations.into_iter().collect();
+    for some in conversations.chunks(CONVERSATIONS_AT_ONCE) {
+        shared.fanout.resync(some).await?;
     }
-    shared.bus.publish_events(row.events).await?;
-    shared.handed_on.add(row.id);
+    if !concerned.users.is_empty() {
+        shared.fanout.resync_users(&concerned.users.into_iter().collect::<Vec<_>>()).await?;
+    }
+    if !concerned.sessions.is_empty() {
+        shared.fanout.sessions_ended(concerned.sessions.into()).await?;
+    }
+    for row in rows {
+        shared.bus.publish_events(row.events).await?;
+        shared.handed_on.add(row.id);
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_of_many_rows_is_told_of_once_up_to_the_last_place() {
+        let (one, other, user) = (ConversationId::new(), ConversationId::new(), UserId::new());
+        let of = |id, to| DurableEvent::Conversation { id, from: Place(0), to: Place(to) };
+        let mut concerned = Concerned::default();
+        for event in [of(one, 7), of(other, 2), of(one, 9), of(one, 8), DurableEvent::User { id: user, urev: 1 }] {
+            concerned.add(&event);
+        }
+        concerned.add(&DurableEvent::User { id: user, urev: 2 });
+        assert_eq!(concerned.conversations, BTreeMap::from([(one, Place(9)), (other, Place(2))]));
+        assert_eq!(concerned.users, BTreeSet::from([user]));
+    }
 }

@@ -1,11 +1,12 @@
 //! The one task that talks to the routing about this gateway.
 
 use super::{Word, Words};
-use crate::{app::App, presence, session::Note, shard::ConnId};
+use crate::{app::App, session::Note, shard::ConnId};
 use shared::{
     clock,
     command::GatewayRef,
     domain::{GatewayId, SessionId, UserId},
+    fanout::presence,
     lifecycle::{Backoff, Stop},
     routing::{Inbox, RENEWAL, Routing, RoutingAway},
 };
@@ -100,16 +101,17 @@ impl Registrar {
         let (me, inbox) = self.routing.join(self.id).await?;
         let mut users = self.app.hub.users();
         users.extend(self.leaving.iter().map(|(_, user)| *user));
-        let online = self.routing.add_routes(me, users.clone()).await?;
+        self.routing.add_routes(me, users.clone()).await?;
         self.routing.watch(me, self.app.hub.watched()).await?;
-        self.routed = users.into_iter().collect();
+        self.routed = users.iter().copied().collect();
         self.me = Some(me);
         self.app.readiness.routing.store(true, Ordering::Relaxed);
         self.reader = Some(tokio::spawn(read(self.app.clone(), inbox)));
         self.app.batcher.joined(me);
         self.read_ended().await;
         self.app.hub.resync_all();
-        self.announce(online, true);
+        // All of them: a worker may have found the lease over, and said that they are gone.
+        self.announce(users);
         tracing::info!(gateway.id = %me.id, epoch = me.epoch, "joined");
         Ok(())
     }
@@ -187,7 +189,7 @@ impl Registrar {
             Some(me) => match self.routing.add_routes(me, new.clone()).await {
                 Ok(online) => {
                     self.routed.extend(new);
-                    self.announce(online, true);
+                    self.announce(online);
                     true
                 }
                 Err(away) => {
@@ -235,7 +237,7 @@ impl Registrar {
         }
         let (Some(me), false) = (self.me, gone.is_empty()) else { return };
         match self.routing.remove_routes(me, gone).await {
-            Ok(offline) => self.announce(offline, false),
+            Ok(offline) => self.announce(offline),
             Err(away) => {
                 tracing::warn!(%away, "routes cannot be deleted; joining anew");
                 self.lost();
@@ -277,13 +279,14 @@ impl Registrar {
         }));
     }
 
-    fn announce(&self, users: Vec<UserId>, online: bool) {
+    /// Tells whoever watches how these people are now.
+    fn announce(&self, users: Vec<UserId>) {
         if users.is_empty() {
             return;
         }
         let app = self.app.clone();
         tokio::spawn(async move {
-            if let Err(error) = app.presence.announce(users, online).await {
+            if let Err(error) = app.fanout.announce(&users).await {
                 tracing::debug!(%error, "presence was not told");
             }
         });

@@ -5,7 +5,7 @@ use super::{Edge, Note, Session};
 use crate::{
     auth::Caller,
     hub::reply_frame,
-    json, presence,
+    json,
     refusal::in_time,
     requests::Query,
     shard::{Class, ConnId, Cx},
@@ -13,6 +13,7 @@ use crate::{
 use serde::Deserialize;
 use shared::{
     domain::{ConversationId, PRESENCE_WATCH_MAX, UserId},
+    fanout::presence,
     reply::{Code, Outcome, Refusal},
     view,
 };

@@ -154,8 +154,9 @@ impl Appender {
         Ok(Self { session, lock, append, mark })
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.session.is_closed()
+    /// Resolves when the connection has ended.
+    pub async fn closed(&mut self) {
+        self.session.closed().await;
     }
 
     /// Stores the batch. All or nothing: an error means that nothing of it is stored, or (a broken connection) that it
@@ -167,6 +168,26 @@ impl Appender {
         messages: &[NewMessage<'_>],
         marks: &[NewMarks],
         book: Bookkeeping<'_>,
+    ) -> Result<(Vec<Appended>, Vec<Option<Marked>>)> {
+        self.run(messages, marks, book, "COMMIT").await
+    }
+
+    /// The same, rolled back at the end: what `append` would say. For a mutant that tests with faults must notice.
+    pub async fn rehearse(
+        &mut self,
+        messages: &[NewMessage<'_>],
+        marks: &[NewMarks],
+        book: Bookkeeping<'_>,
+    ) -> Result<(Vec<Appended>, Vec<Option<Marked>>)> {
+        self.run(messages, marks, book, "ROLLBACK").await
+    }
+
+    async fn run(
+        &self,
+        messages: &[NewMessage<'_>],
+        marks: &[NewMarks],
+        book: Bookkeeping<'_>,
+        end: &str,
     ) -> Result<(Vec<Appended>, Vec<Option<Marked>>)> {
         let client = &self.session.client;
         let mut conversations: Vec<Uuid> =
@@ -213,7 +234,7 @@ impl Appender {
             client.execute(&self.lock, &[&conversations]),
             marking,
             appended,
-            client.batch_execute("COMMIT"),
+            client.batch_execute(end),
         )
         .await;
         // After an error COMMIT succeeds as a ROLLBACK: only all of them together mean that it is stored.

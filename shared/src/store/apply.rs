@@ -31,8 +31,9 @@ impl Applier {
         Ok(Self { session: store.session("rookery applier").await? })
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.session.is_closed()
+    /// Resolves when the connection has ended.
+    pub async fn closed(&mut self) {
+        self.session.closed().await;
     }
 
     pub async fn begin(&mut self) -> Result<ApplyTx<'_>> {

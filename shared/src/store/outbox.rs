@@ -27,8 +27,9 @@ impl WorkerLock {
         Ok(Self { session, key: i64::from(key) })
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.session.is_closed()
+    /// Resolves when the connection has ended, and with it the lock.
+    pub async fn closed(&mut self) {
+        self.session.closed().await;
     }
 }
 

@@ -220,9 +220,24 @@ pub fn of_applied(item: Item<'_>, applied: Applied) -> Committed {
         Ok((created, json)) => Outcome::Ok { created, json },
         Err(refusal) => refused(refusal),
     };
-    let reply = (item.from, Reply { ticket: item.envelope.ticket, outcome });
     let mut groups: Vec<Group> =
         applied.groups.into_iter().map(|(to, events)| Group { to, events: events.into(), replies: vec![] }).collect();
-    groups.push(Group { to: To::Users([].into()), events: [].into(), replies: vec![reply] });
+    groups.push(answer_alone(item, outcome));
     Committed { groups, outbox: applied.outbox, acks: vec![], forget: applied.forget }
+}
+
+/// A command that only a newer gateway knows. Nothing is kept of it: a newer worker may still carry out a copy.
+pub fn of_unknown(item: Item<'_>) -> Committed {
+    let envelope = item.envelope;
+    tracing::warn!(command.id = %envelope.id, request.id = &*envelope.request_id, user.id = %envelope.actor,
+        "a command of a newer version is refused; workers are upgraded first");
+    metrics::counter!("rookery_commands_unknown_total").increment(1);
+    let refusal = Refusal::new(Code::Unsupported, "this server does not know this command yet");
+    Committed { groups: vec![answer_alone(item, refused(refusal))], ..Committed::default() }
+}
+
+/// To the gateway that asked, and to nobody else.
+fn answer_alone(item: Item<'_>, outcome: Outcome) -> Group {
+    let reply = (item.from, Reply { ticket: item.envelope.ticket, outcome });
+    Group { to: To::Users([].into()), events: [].into(), replies: vec![reply] }
 }

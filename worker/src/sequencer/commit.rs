@@ -3,19 +3,20 @@
 
 use super::{
     Connections, answers,
-    plan::{Item, Round, next_round},
+    plan::{Item, Round, Sending, next_round},
 };
-use crate::{Shared, apply, consume::Taken, handover::Committed};
+use crate::{Shared, apply, consume::Taken, failpoint, handover::Committed};
 use shared::{
     command::Command,
     domain::{ConversationId, UserId},
+    fanout::To,
     reply::{Code, Outcome, Refusal},
     store::{
         StoreError,
         append::{Appended, Bookkeeping, Marked, NewMarks, NewMessage},
     },
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 use uuid::Uuid;
 
 pub async fn store(
@@ -39,6 +40,10 @@ pub async fn store(
             append(shared, connections, &round, &mut committed).await?;
         }
         for item in &round.others {
+            if matches!(item.envelope.command, Command::Unknown) {
+                committed.push(answers::of_unknown(*item));
+                continue;
+            }
             let applied = apply::run(shared, &mut connections.applier, item.envelope).await?;
             committed.push(answers::of_applied(*item, applied));
         }
@@ -56,6 +61,9 @@ async fn append(
     committed: &mut Vec<Committed>,
 ) -> Result<(), StoreError> {
     let outbox = Uuid::now_v7();
+    if failpoint::is_mutant("answer_before_commit") {
+        answer_first(shared, connections, round).await;
+    }
     let (sends, marks) = match together(shared, connections, round, outbox).await {
         Ok((sends, marks)) => (sends.into_iter().map(Ok).collect(), marks.into_iter().map(Ok).collect()),
         // Some row of it is refused for what it is: found by running the batch's commands alone.
@@ -75,28 +83,15 @@ async fn together(
     round: &Round<'_>,
     outbox: Uuid,
 ) -> Result<(Vec<Appended>, Vec<Option<Marked>>), StoreError> {
-    let messages: Vec<NewMessage<'_>> = round
-        .sends
-        .iter()
-        .map(|sending| NewMessage {
-            id: sending.id,
-            conversation: sending.send.conversation_id,
-            sender: sending.sender,
-            kind: sending.send.kind,
-            body: &sending.send.body,
-            extra: sending.send.extra.as_deref(),
-            reply_to: sending.send.reply_to,
-            digest: sending.digest,
-        })
-        .collect();
+    let messages = messages(round);
     let (marks, of_item) = merged(&round.marks);
     // Marks alone have no statement that deletes rows: taken for them, the rows would lie there until they are overdue, and
     // be relayed as if nobody had handed them on.
     let handed_on = if messages.is_empty() { vec![] } else { shared.handed_on.take() };
     let mut tries = 0;
     loop {
-        let book = Bookkeeping { outbox, worker: i64::from(shared.key), handed_on: &handed_on };
-        crate::failpoint::pass("before_commit");
+        let book = Bookkeeping { outbox, worker: i64::from(shared.life.key()), handed_on: &handed_on };
+        failpoint::pass("before_commit");
         match connections.appender.append(&messages, &marks, book).await {
             // Another transaction stored one of these ids meanwhile: the same batch again finds a duplicate.
             Err(StoreError::Conflict(_)) if tries < 2 => tries += 1,
@@ -107,6 +102,34 @@ async fn together(
             }
         }
     }
+}
+
+fn messages<'a>(round: &'a Round<'_>) -> Vec<NewMessage<'a>> {
+    let message = |sending: &'a Sending<'_>| NewMessage {
+        id: sending.id,
+        conversation: sending.send.conversation_id,
+        sender: sending.sender,
+        kind: sending.send.kind,
+        body: &sending.send.body,
+        extra: sending.send.extra.as_deref(),
+        reply_to: sending.send.reply_to,
+        digest: sending.digest,
+    };
+    round.sends.iter().map(message).collect()
+}
+
+/// For a mutant: says that messages are stored before they are. A moment in between, so that a fault finds it there.
+async fn answer_first(shared: &Shared, connections: &mut Connections, round: &Round<'_>) {
+    let outbox = Uuid::now_v7();
+    let book = Bookkeeping { outbox, worker: i64::from(shared.life.key()), handed_on: &[] };
+    let Ok((sends, _)) = connections.appender.rehearse(&messages(round), &[], book).await else { return };
+    let verdicts = (sends.into_iter().map(Ok).collect(), vec![]);
+    let Ok(mut early) = answers::of_round(shared, round, &verdicts, outbox).await else { return };
+    for group in &mut early.groups {
+        (group.to, group.events) = (To::Users([].into()), [].into());
+    }
+    let _ = shared.fanout.hand_on(&early.groups).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 /// The marks of a round, each person once per conversation as the statement wants them, and for each item which of them
