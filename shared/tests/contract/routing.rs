@@ -1,7 +1,14 @@
 //! The promises of `shared::routing`, for any implementation: give [`routing_contract!`] a [`Registry`] and every one is
 //! a test.
 
+#[path = "limits.rs"]
+mod limits;
+#[path = "presence.rs"]
+mod presence;
+
 use futures_util::future;
+pub use limits::*;
+pub use presence::*;
 use shared::{
     command::GatewayRef,
     domain::{GatewayId, INBOX_ENTRIES_MAX, UserId},
@@ -47,6 +54,16 @@ macro_rules! routing_contract {
             a_gateway_can_compare_its_routes
             who_watches_is_told_to_whom_he_asks_about
             whoever_comes_while_watching_begins_is_seen_or_announced
+            who_has_a_route_is_online
+            whose_gateway_joined_again_is_online_when_routed_again
+            who_lives_or_has_left_is_not_dead
+            burying_who_is_not_dead_changes_nothing
+            what_one_draws_another_lacks
+            draws_are_answered_in_order_each_by_itself
+            what_has_happened_is_drawn_beyond_the_burst
+            what_was_drawn_comes_back_with_time
+            many_who_draw_at_once_get_no_more_than_the_burst
+            what_may_be_used_once_is_used_once
         }
     };
 }
