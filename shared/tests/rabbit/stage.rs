@@ -1,6 +1,6 @@
 //! A cluster's name in the test RabbitMQ for one test, removed with its last user.
 
-use crate::contract::{Broker, PARTITIONS};
+use crate::contract::{Broker, PARTITIONS, within};
 use futures_util::future::BoxFuture;
 use lapin::{
     Channel, Connection, ConnectionProperties,
@@ -13,6 +13,7 @@ use shared::{
     },
     command::CommandBatch,
     config::{ClusterConfig, Secret, test_amqp_url},
+    domain::UserId,
     event::DurableEvent,
 };
 use std::{sync::Arc, time::Duration};
@@ -42,9 +43,19 @@ impl Stage {
 
     /// Another way to the same queues.
     pub async fn bus_through(self: &Arc<Self>, config: &ClusterConfig, roles: &[EventRole]) -> Arc<Held> {
+        let bus = self.begin(config, roles);
+        within(bus.bus.connected()).await;
+        bus
+    }
+
+    /// Perhaps there is nothing at its end.
+    pub fn begin(self: &Arc<Self>, config: &ClusterConfig, roles: &[EventRole]) -> Arc<Held> {
         let bus = RabbitBus::new(config, PARTITIONS, roles).expect("the address is one");
-        bus.connected().await;
-        Arc::new(Held { bus, stage: self.clone() })
+        Arc::new(Held { bus, _stage: self.clone() })
+    }
+
+    pub fn event(&self) -> DurableEvent {
+        DurableEvent::User { id: UserId::new(), urev: 1 }
     }
 
     /// What an operator, or a stranger, would have.
@@ -87,14 +98,8 @@ impl Drop for Stage {
 
 /// A bus that keeps its stage.
 pub struct Held {
-    pub bus: RabbitBus,
-    stage: Arc<Stage>,
-}
-
-impl Held {
-    pub fn stage(&self) -> &Arc<Stage> {
-        &self.stage
-    }
+    bus: RabbitBus,
+    _stage: Arc<Stage>,
 }
 
 impl Bus for Held {
