@@ -1,6 +1,7 @@
 //! What can be asked of `rookery`, and the words that explain it.
 
-use clap::{Args, Parser, Subcommand};
+use crate::cluster::port;
+use clap::{Args, Parser, Subcommand, builder::RangedI64ValueParser};
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -20,15 +21,33 @@ struct Cli {
 pub enum Command {
     /// Start everything in the foreground: gateway, worker and, unless DATABASE_URL is set, a private PostgreSQL.
     ///
-    /// Ctrl-C (or `rookery down`) sends everybody away in order and stops what was started; a second Ctrl-C ends at once.
-    /// The data stays. A secret for tokens is made in the data directory unless JWT_SECRET is set.
+    /// In one process; with --cluster in several, which talk through Redis and RabbitMQ (private ones unless REDIS_URL and
+    /// AMQP_URL are set) and share one port. One that dies is started again. Ctrl-C (or `rookery down`) sends everybody away
+    /// in order and stops what was started; a second Ctrl-C ends at once. The data stays. A secret for tokens is made in the
+    /// data directory unless JWT_SECRET is set.
     Up(Up),
     /// Stop the `rookery up` of this data directory and wait until it has ended.
     Down(Down),
-    /// Show whether it runs: pid, address, uptime, health, open sockets. Exit code 1 if it does not or is not ready.
+    /// Replace the processes of `rookery up --cluster` by new ones, while everybody is served.
+    ///
+    /// The new ones are started beside the old; when all of them are ready, the old ones drain and end. If one does not get
+    /// there, the new ones end and nothing has changed. They run the program and read the .env that are there now.
+    Reload(Place),
+    /// Show whether it runs: pids, address, uptime, health, open sockets. Exit code 1 if it does not or is not ready.
     Status(Place),
-    /// Show the log of `rookery up`, or go on showing it.
+    /// Show the log of `rookery up`, or go on showing it; of a cluster, of all its processes together.
     Logs(Logs),
+    /// Run one gateway, for a supervisor of your own: systemd, Kubernetes, or anything else that starts processes.
+    ///
+    /// Needs DATABASE_URL, REDIS_URL, AMQP_URL and JWT_SECRET. What is away is waited for, the schema too (`rookery migrate`
+    /// brings it): health at PROBE_HOST and PROBE_PORT says what for. SIGTERM drains, a second one ends at once. Exit code
+    /// 64: a setting is wrong, and starting again does not mend it.
+    Gateway(Gateway),
+    /// Run one worker, for a supervisor of your own.
+    ///
+    /// Needs DATABASE_URL, REDIS_URL and AMQP_URL, and waits for what is away as `rookery gateway` does. SIGTERM lets it
+    /// finish what it has taken; other workers go on with the rest.
+    Worker(Worker),
     /// Bring the database's schema up to date; `rookery up` does so by itself.
     Migrate(Place),
     /// Put a small demo world into the running server: four people, three conversations, some messages.
@@ -67,6 +86,45 @@ pub struct Up {
     /// Port to listen on, in place of PORT; 0 takes a free one
     #[arg(long)]
     pub port: Option<u16>,
+    /// Gateways and workers as processes of their own
+    #[arg(long)]
+    pub cluster: bool,
+    /// How many gateways
+    #[arg(long, requires = "cluster", default_value_t = 2, value_parser = processes(), value_name = "N")]
+    pub gateways: u16,
+    /// How many workers
+    #[arg(long, requires = "cluster", default_value_t = 2, value_parser = processes(), value_name = "M")]
+    pub workers: u16,
+}
+
+fn processes() -> RangedI64ValueParser<u16> {
+    RangedI64ValueParser::new().range(1..=64)
+}
+
+#[derive(Args)]
+pub struct Gateway {
+    #[command(flatten)]
+    pub launched: Launched,
+    /// Where the listening socket comes from
+    #[arg(long, value_enum, default_value = "own")]
+    pub listener: port::Source,
+    /// Port to listen on, in place of PORT; 0 takes a free one
+    #[arg(long)]
+    pub port: Option<u16>,
+}
+
+#[derive(Args)]
+pub struct Worker {
+    #[command(flatten)]
+    pub launched: Launched,
+}
+
+/// How `rookery up --cluster` starts its processes.
+#[derive(Args)]
+pub struct Launched {
+    /// The launcher's pid: the process ends with it and tells it how it is
+    #[arg(long, hide = true, value_name = "PID")]
+    pub launcher: Option<i32>,
 }
 
 #[derive(Args)]
@@ -82,12 +140,17 @@ pub struct Down {
 pub struct Logs {
     #[command(flatten)]
     pub place: Place,
+    /// Of a cluster: one process (gateway-1, launcher) or one kind (gateway)
+    pub name: Option<String>,
     /// Go on showing what comes
     #[arg(short, long)]
     pub follow: bool,
     /// Errors only
     #[arg(long)]
     pub errors: bool,
+    /// As it is in the files: a line of JSON each
+    #[arg(long)]
+    pub json: bool,
     /// How many of the last lines
     #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
     pub lines: usize,

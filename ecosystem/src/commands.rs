@@ -5,18 +5,21 @@ mod bench;
 mod configuration;
 mod doctor;
 mod down;
+mod gateway;
 mod lint;
 mod logs;
 mod migrate;
+mod reload;
 mod seed;
 mod socket;
 mod status;
 mod test;
 mod up;
+mod worker;
 
 use crate::BadConfiguration;
 use crate::cli::{Command, Place};
-use crate::config::Surroundings;
+use crate::config::{Surroundings, is_given};
 use crate::data_dir::{DataDir, Owner};
 use crate::database;
 use anyhow::{Context, Result};
@@ -28,6 +31,9 @@ pub fn run(command: Command, surroundings: &Surroundings) -> Result<ExitCode> {
     match command {
         Command::Up(arguments) => up::run(&arguments, surroundings),
         Command::Down(arguments) => down::run(&arguments, surroundings),
+        Command::Gateway(arguments) => gateway::run(&arguments, surroundings),
+        Command::Worker(arguments) => worker::run(&arguments, surroundings),
+        Command::Reload(place) => reload::run(&place, surroundings),
         Command::Status(place) => status::run(&place, surroundings),
         Command::Logs(arguments) => logs::run(&arguments, surroundings),
         Command::Migrate(place) => migrate::run(&place, surroundings),
@@ -56,9 +62,7 @@ fn log_dir(place: &Place, surroundings: &Surroundings) -> PathBuf {
 }
 
 fn secret_is_given(settings: &Environment) -> bool {
-    let row = Config::table().into_iter().find(|row| row.name == "JWT_SECRET");
-    let names = row.iter().flat_map(|row| std::iter::once(&row.name).chain(row.aliases));
-    names.into_iter().any(|name| settings.get(name).is_some())
+    is_given(settings, "JWT_SECRET")
 }
 
 /// The settings with stand-ins for what `up` makes by itself, to see whether everything else is right.

@@ -1,9 +1,9 @@
 //! What `rookery` itself takes from the environment, read once and here only: the directories it works in, the programs
 //! it calls, and the settings that it passes on to gateway and worker.
 
-use crate::services::postgres::{Hints, Machine};
+use crate::services::{Hints, Machine};
 use anyhow::{Context, Result};
-use shared::config::{Environment, Secret};
+use shared::config::{Config, Environment, Secret};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -45,7 +45,7 @@ impl Surroundings {
         let base = checkout.clone().unwrap_or(here);
         let settings = Environment::of_process(&base).map_err(|error| crate::BadConfiguration(vec![error]))?;
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let hints = Hints { bin_dir: named("PG_BIN_DIR"), path: std::env::split_paths(&path).collect() };
+        let hints = Hints { pg_bin_dir: named("PG_BIN_DIR"), path: std::env::split_paths(&path).collect() };
         Ok(Self {
             base,
             checkout,
@@ -69,6 +69,13 @@ impl Surroundings {
         let checkout = self.checkout()?;
         Ok(self.target.as_ref().map_or_else(|| checkout.join("target"), |target| checkout.join(target)))
     }
+}
+
+/// Whether a setting is there, under its name or one of its aliases.
+pub fn is_given(settings: &Environment, name: &str) -> bool {
+    let row = Config::table().into_iter().find(|row| row.name == name);
+    let names = row.iter().flat_map(|row| std::iter::once(&row.name).chain(row.aliases));
+    names.into_iter().any(|name| settings.get(name).is_some())
 }
 
 fn named(name: &str) -> Option<PathBuf> {

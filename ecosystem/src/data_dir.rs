@@ -51,6 +51,19 @@ impl DataDir {
         self.root.join("postgres")
     }
 
+    pub fn redis(&self) -> PathBuf {
+        self.root.join("redis")
+    }
+
+    pub fn rabbitmq(&self) -> PathBuf {
+        self.root.join("rabbitmq")
+    }
+
+    /// How the processes of a cluster are (`cluster::processes`).
+    pub fn processes(&self) -> PathBuf {
+        self.root.join("processes.json")
+    }
+
     fn pid_file(&self) -> PathBuf {
         self.root.join("rookery.pid")
     }

@@ -1,16 +1,19 @@
 //! The program `rookery`: one command that starts, stops and looks after everything, on one machine.
 //!
 //! Charter: nothing in here decides what a message is or who may read it. `cli` says what can be asked for, `commands`
-//! has one file for each, `up` puts gateway and worker together in one process, `services` brings the engines they need
-//! where none is configured, and `say` is the one place that writes to a terminal.
+//! has one file for each, `up` puts gateway and worker together in one process, `cluster` has them as processes of their
+//! own, `services` brings the engines they need where none is configured, and `say` is the one place that writes to a
+//! terminal.
 
 pub mod checkout;
 pub mod cli;
+pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod data_dir;
 pub mod database;
 pub mod http;
+pub mod log_line;
 pub mod say;
 pub mod services;
 pub mod up;
@@ -23,7 +26,7 @@ use std::process::ExitCode;
 #[error("the configuration has {} error(s)", .0.len())]
 pub struct BadConfiguration(pub Vec<ConfigError>);
 
-const EXIT_CONFIGURATION: u8 = 64;
+pub(crate) const EXIT_CONFIGURATION: u8 = 64;
 
 /// What `main` does, whole: the arguments to a command, its end to an exit code.
 pub fn main() -> ExitCode {

@@ -23,6 +23,11 @@ pub fn progress(text: impl Display) {
     drop(writeln!(std::io::stderr().lock(), "rookery: {text}"));
 }
 
+/// Somebody else's words, as they are; never part of a result.
+pub fn aside(text: impl Display) {
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
 /// Why it did not work: one readable line.
 pub fn failure(text: impl Display) {
     drop(writeln!(std::io::stderr().lock(), "rookery: {text}"));

@@ -1,6 +1,7 @@
 //! Gateway and worker in one process, with the bus and the routing between them in memory: what `rookery up` runs once
 //! its database is there.
 
+use crate::cluster::port::BACKLOG;
 use anyhow::{Context, Result};
 use gateway::{Gateway, Parts};
 use shared::{
@@ -12,9 +13,6 @@ use shared::{
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use worker::Worker;
-
-/// Connections that the kernel holds until they are accepted.
-const BACKLOG: i32 = 4096;
 
 /// Runs until the soft stop, then drains. `ready` is called once, when the address takes requests.
 pub async fn run(config: Config, ready: impl FnOnce(SocketAddr), stop: Stop) -> Result<()> {

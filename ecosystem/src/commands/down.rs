@@ -1,4 +1,4 @@
-//! `rookery down`: asks the one who is up to stop, and waits until he has.
+//! `rookery down`: asks the one who is up to stop, and waits until he is gone.
 
 use super::data_dir;
 use crate::cli;
@@ -23,6 +23,7 @@ pub fn run(arguments: &cli::Down, surroundings: &Surroundings) -> Result<ExitCod
     };
     // The lock is held and names him: the number cannot be another program's.
     let pid = Pid::from_raw(owner.pid).context("the pid file names no process")?;
+    let life = Life::of(owner.pid);
     for _ in 0..=u8::from(arguments.now) {
         kill_process(pid, Signal::TERM).with_context(|| format!("cannot signal pid {}", owner.pid))?;
         if arguments.now {
@@ -32,7 +33,8 @@ pub fn run(arguments: &cli::Down, surroundings: &Surroundings) -> Result<ExitCod
     }
     let start = clock::monotonic();
     let mut reminded = Duration::ZERO;
-    while data.owner()?.is_some_and(|now| now.pid == owner.pid) {
+    // First he lets go of the directory, then he ends.
+    while data.owner()?.is_some_and(|now| now.pid == owner.pid) || life.as_ref().is_some_and(Life::lasts) {
         if start.elapsed() > LIMIT {
             bail!("pid {} has not ended; `rookery down --now` does not wait", owner.pid);
         }
@@ -44,4 +46,51 @@ pub fn run(arguments: &cli::Down, surroundings: &Surroundings) -> Result<ExitCod
     }
     say::line("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// One process, told from a later one of the same number by the moment of its birth.
+struct Life {
+    pid: i32,
+    born: String,
+}
+
+impl Life {
+    fn of(pid: i32) -> Option<Self> {
+        let (_, born) = stat(pid)?;
+        Some(Self { pid, born })
+    }
+
+    /// A zombie's life is over; somebody else has to take note of it.
+    fn lasts(&self) -> bool {
+        stat(self.pid).is_some_and(|(state, born)| born == self.born && !matches!(state.as_str(), "Z" | "X"))
+    }
+}
+
+/// State and time of birth: fields 3 and 22, counted from behind the name, which may contain anything.
+fn stat(pid: i32) -> Option<(String, String)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.nth(18)?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_lasts_until_the_process_has_ended() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let life = Life::of(child.id().try_into().unwrap()).unwrap();
+        assert!(life.lasts());
+        let other = Life { born: "1".into(), ..life };
+        assert!(!other.lasts());
+        let life = Life::of(other.pid).unwrap();
+        child.kill().unwrap();
+        // Not waited for: it is a zombie first.
+        let end = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(Pid::from_child(&child)), end).unwrap();
+        assert!(!life.lasts());
+        child.wait().unwrap();
+        assert!(!life.lasts() && Life::of(other.pid).is_none());
+    }
 }

@@ -1,79 +1,148 @@
-//! `rookery logs`: the end of the log that `rookery up` writes, and what comes after it, over its rotation.
+//! `rookery logs`: the end of what `rookery up` has logged, and what comes after it; of a cluster, of all processes in the
+//! order of time. For people, unless `--json` asks for the lines as they are.
+
+mod source;
 
 use super::log_dir;
 use crate::cli;
 use crate::config::Surroundings;
+use crate::log_line::LogLine;
 use crate::say;
-use anyhow::{Context, Result};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use anyhow::{Result, bail};
+use source::Source;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The end of a file that the last lines are looked for in, and the largest piece read at once.
-const TAIL_BYTES: u64 = 1 << 20;
 const POLL: Duration = Duration::from_millis(200);
+/// The launcher's own file is not in a directory of its name.
+const LAUNCHER: &str = "launcher";
 
 pub fn run(arguments: &cli::Logs, surroundings: &Surroundings) -> Result<ExitCode> {
-    let name = if arguments.errors { "error.log" } else { "combined.log" };
-    let path = log_dir(&arguments.place, surroundings).join(name);
-    let mut file = open(&path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-    let text = read_on(&mut file)?;
-    let mut read = say::text(last_lines(&text, arguments.lines));
+    let directory = log_dir(&arguments.place, surroundings);
+    let file = if arguments.errors { "error.log" } else { "combined.log" };
+    let wanted = |name: &str| arguments.name.as_deref().is_none_or(|wanted| is_meant(wanted, name));
+    let mut sources = sources(&directory, file, &wanted)?;
+    let Some(name) = &arguments.name else {
+        if sources.is_empty() {
+            bail!("there is no log at {}", directory.join(file).display());
+        }
+        return show(arguments, sources, || self::sources(&directory, file, &wanted));
+    };
+    if sources.is_empty() {
+        bail!("nobody called {name} has a log in {}", directory.display());
+    }
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    show(arguments, sources, || self::sources(&directory, file, &wanted))
+}
+
+fn show(arguments: &cli::Logs, mut sources: Vec<Source>, look: impl Fn() -> Result<Vec<Source>>) -> Result<ExitCode> {
+    let mut lines = Vec::new();
+    for source in &mut sources {
+        lines.extend(source.end(arguments.lines)?);
+    }
+    let lines = in_order(lines);
+    let skipped = lines.len().saturating_sub(arguments.lines);
+    let mut read = say::text(text(&lines[skipped..], arguments.json));
     // Until nobody reads any more, as in `rookery logs -f | head`.
     while arguments.follow && read.is_ok() {
         std::thread::sleep(POLL);
-        // Asked first, so that what was written before the turn is still read from the old file.
-        let turned = turned(&path, &file);
-        read = say::text(read_on(&mut file)?);
-        if turned {
-            file = open(&path)?;
+        let mut lines = Vec::new();
+        for source in &mut sources {
+            lines.extend(source.more()?);
+        }
+        read = say::text(text(&in_order(lines), arguments.json));
+        // Processes that have come since: all that they have said is new.
+        for new in look()? {
+            if sources.iter().all(|source| source.path != new.path) {
+                sources.push(new);
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(path: &Path) -> Result<File> {
-    File::open(path).with_context(|| format!("there is no log at {}", path.display()))
+/// `gateway` is every `gateway-…`.
+fn is_meant(wanted: &str, name: &str) -> bool {
+    name == wanted || name.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('-'))
 }
 
-fn read_on(file: &mut File) -> Result<String> {
-    let mut bytes = Vec::new();
-    file.take(TAIL_BYTES).read_to_end(&mut bytes).context("cannot read the log")?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Whether another file bears the name now.
-fn turned(path: &Path, file: &File) -> bool {
-    let inode = |metadata: std::fs::Metadata| metadata.ino();
-    match (path.metadata().map(inode), file.metadata().map(inode)) {
-        (Ok(there), Ok(ours)) => there != ours,
-        // Between the rename and the new file: look again.
-        _ => false,
+/// The launcher's (or the one process's) file, and those in directories beside it.
+fn sources(directory: &Path, file: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<Source>> {
+    let mut found: Vec<(String, PathBuf)> = vec![(LAUNCHER.to_owned(), directory.join(file))];
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        found.push((entry.file_name().to_string_lossy().into_owned(), entry.path().join(file)));
     }
+    let there = found.into_iter().filter(|(name, path)| wanted(name) && path.is_file());
+    Ok(there.map(|(name, path)| Source::new(name, path)).collect())
 }
 
-fn last_lines(text: &str, lines: usize) -> &str {
-    let mut starts = text.trim_end_matches('\n').rmatch_indices('\n').map(|(at, _)| at + 1);
-    match lines {
-        0 => "",
-        _ => &text[starts.nth(lines - 1).unwrap_or(0)..],
+/// A line of a file, and whose it is.
+struct Line {
+    name: String,
+    text: String,
+    parsed: Option<LogLine>,
+}
+
+/// By time; what has none stays behind the line it followed.
+fn in_order(lines: Vec<(String, String)>) -> Vec<Line> {
+    let mut time = String::new();
+    let mut timed: Vec<(String, Line)> = Vec::with_capacity(lines.len());
+    for (name, text) in lines {
+        let parsed = LogLine::parse(&text);
+        if let Some(parsed) = &parsed {
+            time = parsed.timestamp().to_owned();
+        }
+        timed.push((time.clone(), Line { name, text, parsed }));
     }
+    // Stable: the lines of one file keep their order.
+    timed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    timed.into_iter().map(|(_, line)| line).collect()
+}
+
+fn text(lines: &[Line], json: bool) -> String {
+    let mut out = String::new();
+    for line in lines {
+        match &line.parsed {
+            // One process without a name says nothing of whose line it is.
+            Some(parsed) if !json => {
+                out.push_str(&parsed.readable(if line.name == LAUNCHER { "" } else { &line.name }));
+            }
+            _ => out.push_str(&line.text),
+        }
+        out.push('\n');
+    }
+    out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::last_lines;
+    use super::*;
 
     #[test]
-    fn the_last_lines_of_a_text() {
-        assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc\n");
-        assert_eq!(last_lines("a\nb", 5), "a\nb");
-        assert_eq!(last_lines("a\nb\n", 0), "");
-        assert_eq!(last_lines("", 3), "");
+    fn lines_of_several_are_merged_by_time() {
+        let line = |name: &str, time: &str| {
+            (name.to_owned(), format!(r#"{{"timestamp":"{time}","level":"INFO","message":"said by {name}"}}"#))
+        };
+        let torn = ("gateway-1".to_owned(), "torn".to_owned());
+        let lines =
+            vec![line("gateway-1", "2"), torn, line("gateway-1", "4"), line("launcher", "1"), line("worker-1", "3")];
+        let merged = in_order(lines);
+        let words = text(&merged, false);
+        let expected = [
+            "1  INFO said by launcher",
+            "2  INFO gateway-1 said by gateway-1",
+            "torn",
+            "3  INFO worker-1 said by worker-1",
+            "4  INFO gateway-1 said by gateway-1",
+        ];
+        assert_eq!(words.lines().collect::<Vec<_>>(), expected);
+        assert!(text(&merged, true).starts_with(r#"{"timestamp":"1","#));
+    }
+
+    #[test]
+    fn a_kind_means_all_of_it() {
+        assert!(is_meant("gateway", "gateway-1") && is_meant("gateway-1", "gateway-1"));
+        assert!(!is_meant("gateway-1", "gateway-11") && !is_meant("gate", "gateway-1"));
     }
 }

@@ -1,7 +1,10 @@
-//! `rookery status`: who is up here, and what his own health says.
+//! `rookery status`: who is up here, and what his own health says; of a cluster, each process.
+
+mod cluster;
 
 use super::data_dir;
 use crate::cli;
+use crate::cluster::processes;
 use crate::config::Surroundings;
 use crate::{http, say};
 use anyhow::Result;
@@ -20,6 +23,14 @@ pub fn run(place: &cli::Place, surroundings: &Surroundings) -> Result<ExitCode> 
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let up_for = clock::unix_seconds().saturating_sub(owner.since);
     let mut rows = vec![row("pid", owner.pid.to_string()), row("data", data.path().display().to_string())];
+    let is_up = owner.address.is_some();
+    if let Some(processes) = processes::of(&data, &owner)? {
+        rows.push(row("address", owner.address.unwrap_or_else(|| "none yet: it is starting".to_owned())));
+        rows.push(row("up for", duration(up_for)));
+        say::table(&rows);
+        let ready = cluster::show(&processes);
+        return Ok(if ready && is_up { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let Some(address) = owner.address else {
         rows.push(row("state", format!("starting, for {}", duration(up_for))));
         say::table(&rows);
@@ -35,12 +46,17 @@ pub fn run(place: &cli::Place, surroundings: &Surroundings) -> Result<ExitCode> 
         Err(error) => format!("no answer: {error:#}"),
     };
     rows.push(row("health", words));
-    let metrics = http::get(&address, "/metrics").ok().filter(http::Answer::is_ok);
-    if let Some(sockets) = metrics.and_then(|answer| sum(&answer.body, SOCKETS)) {
+    if let Some(sockets) = sockets(&address) {
         rows.push(row("sockets", sockets.to_string()));
     }
     say::table(&rows);
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How many are open at the gateway that answers here.
+fn sockets(address: &str) -> Option<f64> {
+    let metrics = http::get(address, "/metrics").ok().filter(http::Answer::is_ok)?;
+    sum(&metrics.body, SOCKETS)
 }
 
 /// The sum of a gauge over its labels, from Prometheus' text form.

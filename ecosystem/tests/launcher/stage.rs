@@ -1,6 +1,7 @@
 //! A directory to try the launcher in, and the real program running in it.
 
-use ecosystem::services::postgres::{Machine, url_of};
+use ecosystem::services::Machine;
+use ecosystem::services::postgres::url_of;
 use shared::config::{Secret, StoreConfig};
 use shared::store::Store;
 use std::io::{BufRead, BufReader, Read};
@@ -75,7 +76,13 @@ impl Stage {
 
     /// With variables of the environment.
     pub fn up_with(&self, data: &str, environment: &[(&str, String)]) -> Up {
+        self.up_by(data, &[], environment)
+    }
+
+    /// And with more arguments.
+    pub fn up_by(&self, data: &str, arguments: &[&str], environment: &[(&str, String)]) -> Up {
         let mut command = self.rookery(&["up", "--port", "0", "--data-dir", data]);
+        command.args(arguments);
         command.envs(environment.iter().map(|(name, value)| (*name, value)));
         Up::start(command, self.path(data), self.directory.path().into())
     }

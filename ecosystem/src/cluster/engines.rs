@@ -1,0 +1,99 @@
+//! The services of a cluster: those that are named in the settings, and private ones for those that are not. What has to
+//! be started is started side by side, because RabbitMQ takes seconds, and ended so.
+
+use super::processes::Service;
+use crate::config::{Surroundings, is_given};
+use crate::data_dir::DataDir;
+use crate::services::postgres::{self, PrivatePostgres};
+use crate::services::private::Private;
+use crate::services::rabbitmq::{self, PrivateRabbit};
+use crate::services::redis::{self, PrivateRedis};
+use crate::services::{Kind, Server, debian};
+use crate::{database, say};
+use anyhow::{Result, anyhow};
+use std::thread::{self, ScopedJoinHandle};
+
+/// Private ones; `None`: the settings name another. Dropped side by side.
+pub struct Engines {
+    postgres: Option<PrivatePostgres>,
+    redis: Option<PrivateRedis>,
+    rabbitmq: Option<PrivateRabbit>,
+}
+
+impl Engines {
+    /// `connections`: what all processes together may open to PostgreSQL.
+    pub fn start(data: &DataDir, surroundings: &Surroundings, connections: u32) -> Result<Self> {
+        let settings = &surroundings.settings;
+        let (with_postgres, with_redis, with_rabbitmq) =
+            (!database::is_given(settings), !is_given(settings, "REDIS_URL"), !is_given(settings, "AMQP_URL"));
+        let kinds = [(with_postgres, &postgres::KIND), (with_redis, &redis::KIND), (with_rabbitmq, &rabbitmq::KIND)];
+        let kinds: Vec<&'static Kind> = kinds.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind).collect();
+        if kinds.is_empty() {
+            return Ok(Self { postgres: None, redis: None, rabbitmq: None });
+        }
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+        if surroundings.may_install {
+            debian::install_missing(&kinds, &surroundings.machine.hints)?;
+        }
+        say::progress(format!("starting {}", names.join(", ")));
+        let machine = &surroundings.machine;
+        let options = postgres::Options::default();
+        let options = postgres::Options { max_connections: options.max_connections.max(connections), ..options };
+        thread::scope(|scope| {
+            let postgres =
+                with_postgres.then(|| scope.spawn(|| PrivatePostgres::start(&data.postgres(), machine, &options)));
+            let redis = with_redis
+                .then(|| scope.spawn(|| PrivateRedis::start(&data.redis(), machine, &redis::Options::default())));
+            let rabbitmq = with_rabbitmq.then(|| {
+                scope.spawn(|| PrivateRabbit::start(&data.rabbitmq(), machine, &rabbitmq::Options::default()))
+            });
+            // All are waited for before one that failed takes the others down.
+            let (postgres, redis, rabbitmq) = (started(postgres), started(redis), started(rabbitmq));
+            Ok(Self { postgres: postgres?, redis: redis?, rabbitmq: rabbitmq? })
+        })
+    }
+
+    /// What the processes have to be told.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let urls = [
+            ("DATABASE_URL", self.postgres.as_ref().map(Private::url)),
+            ("REDIS_URL", self.redis.as_ref().map(Private::url)),
+            ("AMQP_URL", self.rabbitmq.as_ref().map(Private::url)),
+        ];
+        urls.into_iter().filter_map(|(name, url)| Some((name.to_owned(), url?))).collect()
+    }
+
+    pub fn services(&self) -> Vec<Service> {
+        vec![
+            service(&postgres::KIND, self.postgres.as_ref()),
+            service(&redis::KIND, self.redis.as_ref()),
+            service(&rabbitmq::KIND, self.rabbitmq.as_ref()),
+        ]
+    }
+}
+
+impl Drop for Engines {
+    fn drop(&mut self) {
+        let (postgres, redis, rabbitmq) = (self.postgres.take(), self.redis.take(), self.rabbitmq.take());
+        thread::scope(|scope| {
+            scope.spawn(|| drop(postgres));
+            scope.spawn(|| drop(redis));
+            scope.spawn(|| drop(rabbitmq));
+        });
+    }
+}
+
+fn started<S: Server>(thread: Option<ScopedJoinHandle<'_, Result<Private<S>>>>) -> Result<Option<Private<S>>> {
+    let Some(thread) = thread else { return Ok(None) };
+    let started = thread.join().unwrap_or_else(|_| Err(anyhow!("a service could not be started: it panicked")))?;
+    if let Some(remark) = started.remark() {
+        say::progress(remark);
+    }
+    Ok(Some(started))
+}
+
+fn service<S: Server>(kind: &Kind, private: Option<&Private<S>>) -> Service {
+    let place =
+        private.map_or_else(|| format!("yours ({})", kind.elsewhere), |private| private.data().display().to_string());
+    Service { name: kind.name.to_owned(), pid: private.and_then(Private::pid), place }
+}

@@ -1,0 +1,77 @@
+//! The processes of a cluster as a table: what the launcher knows of each, and what its own probe says just now.
+
+use super::{duration, sockets};
+use crate::cluster::Role;
+use crate::cluster::processes::{Entry, Outcome, Processes, State};
+use crate::{http, say};
+use shared::clock;
+
+/// Whether all are ready.
+pub fn show(processes: &Processes) -> bool {
+    let asked: Vec<Asked> = std::thread::scope(|scope| {
+        // Side by side: one that hangs must not hold up the others.
+        let threads: Vec<_> = processes.processes.iter().map(|entry| scope.spawn(|| ask(entry))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    let mut rows = vec![["name", "pid", "up for", "restarts", "sockets", "state"].map(str::to_owned).to_vec()];
+    for service in &processes.services {
+        let pid = service.pid.map_or("-".to_owned(), |pid| pid.to_string());
+        let dash = || "-".to_owned();
+        rows.push(vec![service.name.clone(), pid, dash(), dash(), dash(), service.place.clone()]);
+    }
+    rows.extend(processes.processes.iter().zip(&asked).map(|(entry, asked)| row(entry, asked)));
+    say::line("");
+    say::table(&rows);
+    if let Some(reload) = &processes.reload {
+        let outcome = match reload.outcome {
+            Outcome::Running => "under way",
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+        };
+        say::line("");
+        say::line(format!("last reload: {outcome}: {}", reload.words));
+    }
+    !asked.is_empty() && asked.iter().all(|asked| asked.ready)
+}
+
+#[derive(Default)]
+struct Asked {
+    ready: bool,
+    sockets: Option<f64>,
+    /// Where its answer differs from what the launcher has last heard.
+    words: Option<String>,
+}
+
+fn ask(entry: &Entry) -> Asked {
+    let Some(probe) = entry.probe.as_deref().filter(|_| entry.pid.is_some()) else { return Asked::default() };
+    let (ready, words) = match http::get(probe, "/health/ready") {
+        Ok(answer) if answer.is_ok() => (true, None),
+        Ok(answer) => {
+            let detail = answer.json().ok().and_then(|json| json["detail"].as_str().map(str::to_owned));
+            (false, Some(detail.unwrap_or(answer.body)))
+        }
+        Err(error) => (false, Some(format!("no answer: {error:#}"))),
+    };
+    let sockets = if entry.role == Role::Gateway { sockets(probe) } else { None };
+    Asked { ready, sockets, words }
+}
+
+fn row(entry: &Entry, asked: &Asked) -> Vec<String> {
+    let up_for = clock::unix_seconds().saturating_sub(entry.since);
+    let state = match (asked.ready, &asked.words) {
+        (true, _) => State::Ready.words().to_owned(),
+        (false, Some(words)) if entry.state == State::Ready => format!("{}: {words}", State::NotReady.words()),
+        (false, Some(words)) => format!("{}: {words}", entry.state.words()),
+        (false, None) => entry.state.words().to_owned(),
+    };
+    // Why it is not the first life of it.
+    let end = entry.last_end.as_ref().map(|end| format!(" (ended before: {end})")).unwrap_or_default();
+    vec![
+        entry.name.clone(),
+        entry.pid.map_or("-".to_owned(), |pid| pid.to_string()),
+        entry.pid.map_or("-".to_owned(), |_| duration(up_for)),
+        entry.restarts.to_string(),
+        asked.sockets.map_or("-".to_owned(), |sockets| sockets.to_string()),
+        format!("{state}{end}"),
+    ]
+}
