@@ -5,7 +5,7 @@ use crate::config::Surroundings;
 use crate::data_dir::DataDir;
 use crate::say;
 use crate::services::debian;
-use crate::services::postgres::{self, NotInstalled, Options, PrivatePostgres};
+use crate::services::postgres::{self, Options, PrivatePostgres};
 use anyhow::{Result, bail};
 use shared::config::Environment;
 use std::path::Path;
@@ -51,11 +51,8 @@ pub fn start_private(data: &DataDir, surroundings: &Surroundings, options: &Opti
 
 /// A server in `home`; its package is installed if it is missing and that is allowed.
 pub fn start_server(home: &Path, surroundings: &Surroundings, options: &Options) -> Result<PrivatePostgres> {
-    match PrivatePostgres::start(home, &surroundings.machine, options) {
-        Err(error) if error.is::<NotInstalled>() && surroundings.may_install && debian::can_install() => {
-            debian::install_postgres()?;
-            PrivatePostgres::start(home, &surroundings.machine, options)
-        }
-        started => started,
+    if surroundings.may_install {
+        debian::install_missing(&[&postgres::KIND], &surroundings.machine.hints)?;
     }
+    PrivatePostgres::start(home, &surroundings.machine, options)
 }

@@ -202,7 +202,8 @@ fn a_machine_without_postgresql_is_told_what_to_install() {
 
 #[test]
 fn the_library_kills_restarts_and_removes() {
-    use ecosystem::services::postgres::{Machine, Options, PrivatePostgres};
+    use ecosystem::services::Machine;
+    use ecosystem::services::postgres::{Options, PrivatePostgres};
     let stage = Stage::new();
     let home = stage.path("server");
     let machine = Machine { temporary: std::env::temp_dir(), ..Machine::default() };

@@ -1,14 +1,12 @@
 //! Who an engine runs as. Servers refuse to run as root (PostgreSQL) or had better not (all others): started by root
 //! they run as an account that owns nothing else, started by anybody else they run as that person.
 
+use super::Kind;
 use anyhow::{Context, Result, bail};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-
-/// Tried in this order; a bare number would not do, because `initdb` looks its user up by name.
-const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -25,29 +23,31 @@ pub fn our_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The account for a new engine: `None` means ourselves.
-pub fn for_new_engine() -> Result<Option<Account>> {
+/// The account for a new engine: `None` means ourselves. One with a name, because `initdb` looks its user up.
+pub fn for_new_engine(kind: &Kind) -> Result<Option<Account>> {
     if !we_are_root() {
         return Ok(None);
     }
     let accounts = known()?;
-    match UNPRIVILEGED.iter().find_map(|name| accounts.iter().find(|account| account.name == *name)) {
+    match kind.accounts.iter().find_map(|name| accounts.iter().find(|account| account.name == *name)) {
         Some(account) => Ok(Some(account.clone())),
         None => {
-            bail!("running as root, and this machine has neither a user `postgres` nor `nobody` to run PostgreSQL as")
+            let (names, engine) = (kind.accounts.join("`, `"), kind.name);
+            bail!("running as root, and this machine has none of the users `{names}` to run {engine} as")
         }
     }
 }
 
 /// The account for an engine whose files are already there: their owner. Root may act for him, anybody else must be him.
-pub fn owner_of(path: &Path) -> Result<Option<Account>> {
+pub fn owner_of(path: &Path, kind: &Kind) -> Result<Option<Account>> {
     let uid = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?.uid();
     let accounts = known()?;
     let owner = accounts.into_iter().find(|account| account.uid == uid);
     let name = owner.as_ref().map_or_else(|| format!("user {uid}"), |account| format!("user `{}`", account.name));
     if we_are_root() {
         if uid == 0 {
-            bail!("{} belongs to root, and PostgreSQL does not run as root: give it to another user", path.display());
+            let (path, engine) = (path.display(), kind.name);
+            bail!("{path} belongs to root, and {engine} does not run as root: give it to another user");
         }
         return Ok(owner.or_else(|| Some(Account { name: uid.to_string(), uid, gid: uid })));
     }

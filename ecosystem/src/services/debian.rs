@@ -1,41 +1,96 @@
-//! Installing PostgreSQL from Debian's packages, for a machine that has nothing but a Rust toolchain. Only as root, only
-//! on a system with apt-get, and so that nothing of it runs afterwards: the package's own cluster is neither made nor
-//! started, because ours is a private one.
+//! Installing engines from Debian's packages, for a machine that has nothing but a Rust toolchain. Only as root, only on a
+//! system with apt-get, and so that nothing of them runs afterwards: ours are private ones.
 
 use super::account::we_are_root;
+use super::{Hints, Kind};
 use crate::say;
 use anyhow::{Context, Result, bail};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 const APT_GET: &str = "/usr/bin/apt-get";
-/// Read by the package's installation script in alphabetical order with others; ours is removed again.
-const DROP_IN_DIRECTORY: &str = "/etc/postgresql-common/createcluster.d";
+/// Read by PostgreSQL's installation script, in alphabetical order with others. Without it a cluster is made.
 const DROP_IN: &str = "/etc/postgresql-common/createcluster.d/zz-rookery.conf";
+/// Asked by every installation script whether it may start its service; 101 says no. Usually not there.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+const MARK: &str = "Made by rookery";
 
 pub fn can_install() -> bool {
     we_are_root() && Path::new(APT_GET).is_file() && Path::new("/etc/debian_version").is_file()
 }
 
-pub fn install_postgres() -> Result<()> {
-    say::progress("PostgreSQL is not on this machine; installing Debian's package `postgresql` (a minute or two)");
-    std::fs::create_dir_all(DROP_IN_DIRECTORY).with_context(|| format!("cannot make {DROP_IN_DIRECTORY}"))?;
-    let told = std::fs::write(DROP_IN, "# For the time of one installation by rookery.\ncreate_main_cluster = false\n");
-    told.with_context(|| format!("cannot write {DROP_IN}"))?;
-    let installed = install();
-    drop(std::fs::remove_file(DROP_IN));
-    installed
+/// Installs what is not there of `kinds`, where that is possible. What is still missing then says so itself when it is
+/// started. Not from several threads at once: `apt-get` would refuse the second.
+pub fn install_missing(kinds: &[&'static Kind], hints: &Hints) -> Result<()> {
+    let missing: Vec<_> = kinds.iter().filter(|kind| (kind.missing)(hints)).collect();
+    if missing.is_empty() || !can_install() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|kind| kind.name).collect();
+    let packages: Vec<_> = missing.iter().flat_map(|kind| kind.packages).copied().collect();
+    say::progress(format!(
+        "not on this machine: {}; installing Debian's packages {} (a minute or two)",
+        names.join(", "),
+        packages.join(", ")
+    ));
+    let _drop_in = Temporary::make(DROP_IN, "create_main_cluster = false\n", 0o644)?;
+    let _policy = match may_be_ours(Path::new(POLICY)) {
+        true => Some(Temporary::make(POLICY, &policy(), 0o755)?),
+        // Somebody has decided already what is started on this machine.
+        false => None,
+    };
+    install(&packages)?;
+    missing.iter().flat_map(|kind| kind.services).for_each(|service| disable(service));
+    Ok(())
 }
 
-fn install() -> Result<()> {
-    // First the package that owns the setting above, so that the server's package finds it in force.
-    let packages = ["postgresql-common", "postgresql"];
-    if install_each(&packages).is_ok() {
+/// A file for the time of one installation.
+struct Temporary(&'static str);
+
+impl Temporary {
+    fn make(path: &'static str, content: &str, mode: u32) -> Result<Self> {
+        let file = Path::new(path);
+        let directory = file.parent().expect("cannot fail because it is an absolute path of a file");
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let written = std::fs::write(file, content);
+        let written = written.and_then(|()| std::fs::set_permissions(file, Permissions::from_mode(mode)));
+        written.with_context(|| format!("cannot write {path}"))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(self.0));
+    }
+}
+
+/// Should we be killed before it is removed, it means nothing any more: it is about the life of this process.
+fn policy() -> String {
+    let pid = std::process::id();
+    format!(
+        "#!/bin/sh\n# {MARK} for the time of one installation; may be removed.\n[ -d /proc/{pid} ] && exit 101\nexit 0\n"
+    )
+}
+
+fn may_be_ours(policy: &Path) -> bool {
+    !policy.exists() || std::fs::read_to_string(policy).is_ok_and(|text| text.contains(MARK))
+}
+
+/// Not started at the next boot either. Where there is no such service or no such tool, nothing starts it.
+fn disable(service: &str) {
+    drop(Command::new("/usr/sbin/update-rc.d").args([service, "disable"]).stdin(Stdio::null()).output());
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    if install_each(packages).is_ok() {
         return Ok(());
     }
     // Most often the lists of packages are missing (a fresh container) or old.
     apt_get(&["update"])?;
-    install_each(&packages)
+    install_each(packages)
 }
 
 fn install_each(packages: &[&str]) -> Result<()> {

@@ -1,53 +1,49 @@
-//! A private PostgreSQL: found on the machine, made in a directory of ours, reached through a socket of its own, and
-//! ended with the program that started it, however that ends. Nothing of a PostgreSQL that the machine may be running
-//! is used or disturbed; the default port may be taken.
+//! A private PostgreSQL, reached through a socket of its own.
 //!
-//! `start` goes through the parts in this order: `place` (where, and as whom), `binaries` (which server), `cluster`
-//! (initdb, once), `settings` (what it is told), `keeper` (the thread that has it as its child) with `launch` (one start).
+//! `start` goes through the parts in this order: `binaries` (which server), the place, `cluster` (initdb, once),
+//! `settings` (what it is told), and `server` for the keeper.
 
 mod binaries;
 mod cluster;
-mod keeper;
-mod launch;
-mod place;
+mod server;
 mod settings;
 
-pub use binaries::{Binaries, Hints, OLDEST_MAJOR, newest};
+pub use binaries::{Binaries, OLDEST_MAJOR, newest};
 pub use settings::Options;
 
-use anyhow::{Context, Result, anyhow, bail};
-use keeper::Keeper;
-use launch::Launch;
-use place::Place;
-use std::fs::{File, TryLockError};
+use super::place::Place;
+use super::private::{self, Private};
+use super::{Kind, Machine, NotInstalled};
+use anyhow::{Result, anyhow};
+use rustix::process::Signal;
+use server::Postgres;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The one user of the cluster; whoever reaches the socket is him.
 pub const SUPERUSER: &str = "rookery";
+const SOCKET_NAME: &str = ".s.PGSQL.5432";
 
-/// A server that takes connections. Dropping it stops it.
-pub struct PrivatePostgres {
-    keeper: Keeper,
-    place: Place,
-    created: bool,
-    /// One launcher per home. The lock goes with the open file, so a killed launcher never leaves one behind.
-    _lock: File,
-}
+pub static KIND: Kind = Kind {
+    name: "PostgreSQL",
+    program: "PostgreSQL server (version 14 or newer)",
+    // First the package that owns the setting by which no cluster is made, so that the server's package finds it.
+    packages: &["postgresql-common", "postgresql"],
+    elsewhere: "DATABASE_URL",
+    accounts: &["postgres", "nobody"],
+    socket: Some(SOCKET_NAME),
+    // A crash recovery reads up to `max_wal_size` of log; killing it half-way would only start it from the beginning.
+    start: Duration::from_secs(600),
+    // A fast shutdown: sessions are ended, a checkpoint is written. Then an immediate one.
+    stop: &[Signal::INT, Signal::QUIT, Signal::KILL],
+    orphaned: Signal::INT,
+    complaints: &["FATAL", "ERROR"],
+    // Without a cluster there is nothing to start.
+    services: &[],
+    missing: |hints| hints.pg_bin_dir.is_none() && newest(hints).is_none(),
+};
 
-/// What has to be known of the machine: read from the environment in `config`.
-#[derive(Clone, Debug, Default)]
-pub struct Machine {
-    pub hints: Hints,
-    /// For a socket whose own directory has too long a name.
-    pub temporary: PathBuf,
-}
-
-/// No server binary is there: the one failure that the caller can do something about (`debian::install_postgres`).
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "no PostgreSQL server (version {OLDEST_MAJOR} or newer) is on this machine: apt-get install postgresql, or set DATABASE_URL"
-)]
-pub struct NotInstalled;
+pub type PrivatePostgres = Private<Postgres>;
 
 impl PrivatePostgres {
     /// Starts a server on the cluster in `home`, which is made if it is not there. Blocks until connections are taken;
@@ -63,98 +59,34 @@ impl PrivatePostgres {
             Some(major) => binaries::of_major(major, &machine.hints)?,
             None => newest.map_or_else(|| Err(missing(machine)), Ok)?,
         };
-        let place = Place::resolve(home, &machine.temporary)?;
-        let lock = lock(&place.home)?;
+        let place = Place::resolve(home, &machine.temporary, &KIND)?;
+        let lock = private::lock(&place, &KIND)?;
         let created = cluster::ensure(&place, &binaries)?;
-        let arguments = settings::arguments(options, &place.sockets);
-        let launch = Launch { place: place.clone(), server: binaries.tool("postgres"), arguments };
-        let keeper = Keeper::start(launch, options.supervise)?;
-        Ok(Self { keeper, place, created, _lock: lock })
-    }
-
-    /// For any client that takes a `postgres://` URL with a socket directory as its host. Superuser; the maintenance
-    /// database. The same as long as the home stays where it is.
-    pub fn url(&self) -> String {
-        self.place.url()
-    }
-
-    pub fn pid(&self) -> Option<u32> {
-        self.keeper.pid()
-    }
-
-    /// Whether this start has made the cluster.
-    pub fn created(&self) -> bool {
-        self.created
+        let arguments = settings::arguments(options, place.sockets());
+        let server = Postgres { place, program: binaries.tool("postgres"), arguments };
+        Self::run(server, lock, created, options.supervise)
     }
 
     pub fn cluster(&self) -> PathBuf {
-        self.place.cluster()
+        self.data()
     }
-
-    /// One line about an unusual place of the data.
-    pub fn remark(&self) -> Option<&str> {
-        self.place.remark.as_deref()
-    }
-
-    /// SIGKILL; returns when the server is dead. It stays dead until `restart`, unless it is supervised.
-    pub fn kill(&self) {
-        self.keeper.kill();
-    }
-
-    /// In order if it is up, from what was left if it was killed.
-    pub fn restart(&self) -> Result<()> {
-        self.keeper.down();
-        self.keeper.up()
-    }
-
-    /// In order: sessions ended, checkpoint written. `restart` brings it back.
-    pub fn stop(&self) {
-        self.keeper.down();
-    }
-
-    /// Stops it and deletes everything it has kept. For servers of tests.
-    pub fn remove(self) -> Result<()> {
-        let Self { keeper, place, .. } = self;
-        drop(keeper);
-        place.remove()
-    }
-}
-
-/// Deletes the stopped server in `home` and all its data, wherever they had to go.
-pub fn remove(home: &Path, machine: &Machine) -> Result<()> {
-    let place = Place::resolve(home, &machine.temporary)?;
-    let _lock = lock(&place.home)?;
-    place.remove()
 }
 
 fn missing(machine: &Machine) -> anyhow::Error {
-    match &machine.hints.bin_dir {
+    match &machine.hints.pg_bin_dir {
         Some(directory) => {
             anyhow!("PG_BIN_DIR={} holds no PostgreSQL server {OLDEST_MAJOR} or newer", directory.display())
         }
-        None => NotInstalled.into(),
+        None => NotInstalled(&KIND).into(),
     }
 }
 
 /// The URL of the server that somebody keeps up in `home`.
 pub fn url_of(home: &Path, machine: &Machine) -> Result<String> {
-    Ok(Place::resolve(home, &machine.temporary)?.url())
+    Ok(server::url(&Place::resolve(home, &machine.temporary, &KIND)?))
 }
 
-fn lock(home: &Path) -> Result<File> {
-    let path = home.join("launcher.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!("the database in {} is in use by another rookery", home.display()),
-        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the database's directory"),
-    }
-}
-
-/// A short name for a path, the same on every run and with every version.
-fn short_hash(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, path.as_os_str().as_bytes());
-    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+/// Deletes the stopped server in `home` and all its data, wherever they had to go.
+pub fn remove(home: &Path, machine: &Machine) -> Result<()> {
+    private::remove(home, &machine.temporary, &KIND)
 }

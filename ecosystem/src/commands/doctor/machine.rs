@@ -4,7 +4,7 @@ use super::{Finding, Level};
 use crate::config::Surroundings;
 use crate::data_dir::DataDir;
 use crate::database;
-use crate::services::postgres;
+use crate::services::{NotInstalled, postgres};
 use anyhow::Result;
 use rustix::process::{Resource, getrlimit};
 use shared::config::Config;
@@ -52,7 +52,7 @@ fn server_program(surroundings: &Surroundings) -> Finding {
         Some(found) => {
             Finding::new(Level::Ok, "postgres", format!("version {} in {}", found.major, found.directory.display()))
         }
-        None => Finding::new(Level::Fail, "postgres", postgres::NotInstalled.to_string()),
+        None => Finding::new(Level::Fail, "postgres", NotInstalled(&postgres::KIND).to_string()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Finding PostgreSQL's programs. Debian keeps each major version in a directory of its own and links only the client
 //! tools into PATH; other systems put links to some of the tools anywhere. So: follow `postgres` to where it really is.
 
+use crate::services::Hints;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,13 +20,6 @@ impl Binaries {
     pub fn tool(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
-}
-
-/// Where to look besides the fixed places: `PG_BIN_DIR` and `PATH`, as `config::Surroundings` read them.
-#[derive(Clone, Debug, Default)]
-pub struct Hints {
-    pub bin_dir: Option<PathBuf>,
-    pub path: Vec<PathBuf>,
 }
 
 /// The newest server of the machine; `Ok(None)` when there is none that is new enough.
@@ -79,7 +73,7 @@ fn found(hints: &Hints) -> Vec<Binaries> {
 
 fn candidates(hints: &Hints) -> Vec<PathBuf> {
     // One directory that was named is an order, not a hint.
-    if let Some(directory) = &hints.bin_dir {
+    if let Some(directory) = &hints.pg_bin_dir {
         return vec![directory.clone()];
     }
     let mut directories = Vec::new();
@@ -122,7 +116,7 @@ mod tests {
         let Some(real) = newest(&Hints::default()) else { return };
         let farm = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(real.tool("postgres"), farm.path().join("postgres")).unwrap();
-        let hints = Hints { bin_dir: Some(farm.path().into()), path: Vec::new() };
+        let hints = Hints { pg_bin_dir: Some(farm.path().into()), path: Vec::new() };
         assert_eq!(newest(&hints), Some(real));
     }
 

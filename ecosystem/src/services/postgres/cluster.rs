@@ -2,8 +2,8 @@
 //! nothing that looks finished.
 
 use super::binaries::Binaries;
-use super::place::{Place, private_directory};
 use crate::services::account;
+use crate::services::place::{Place, private_directory};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Stdio;
@@ -13,7 +13,7 @@ const UNFINISHED: &str = "data.new-";
 
 /// Whether there was none and one was made.
 pub fn ensure(place: &Place, binaries: &Binaries) -> Result<bool> {
-    if place.cluster().join("PG_VERSION").exists() {
+    if place.data().join("PG_VERSION").exists() {
         return Ok(false);
     }
     remove_unfinished(&place.home)?;
@@ -35,7 +35,7 @@ pub fn ensure(place: &Place, binaries: &Binaries) -> Result<bool> {
             complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing")
         );
     }
-    std::fs::rename(&unfinished, place.cluster()).context("cannot give the new cluster its name")?;
+    std::fs::rename(&unfinished, place.data()).context("cannot give the new cluster its name")?;
     // The rename itself must survive a power cut, as the cluster under it (initdb syncs its files) does.
     std::fs::File::open(&place.home).and_then(|home| home.sync_all()).context("cannot sync the cluster's directory")?;
     Ok(true)

@@ -1,10 +1,10 @@
-//! Where a private server lives: its home directory, its user, and the directory of its socket.
+//! Where a private server lives: its home directory, its user, and the directory of its socket if it has one.
 //!
 //! ```text
 //! <home>/launcher.lock   held by the launcher that is responsible for this home
 //! <home>/server.lock     held by every process of the server, see `launch`
 //! <home>/server.log
-//! <home>/data            the cluster; the server's user owns it
+//! <home>/data            what the server keeps; its user owns it
 //! <home>/run             the socket; 0700, so only that user and root connect
 //! ```
 //!
@@ -13,13 +13,13 @@
 //! so that the data is found again wherever the data directory is moved. And a socket's path has 107 bytes at most: then
 //! the socket alone goes to a short directory.
 
-use crate::services::account::{self, Account};
+use super::Kind;
+use super::account::{self, Account};
 use anyhow::{Context, Result, bail};
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-const SOCKET_NAME: &str = ".s.PGSQL.5432";
 /// `sun_path` has 108 bytes, the last of them zero.
 const SOCKET_PATH_BYTES: usize = 107;
 const SYSTEM_HOMES: &str = "/var/lib/rookery";
@@ -29,7 +29,8 @@ pub struct Place {
     /// The link that was left where the home was asked for, if it had to go elsewhere.
     pub link: Option<PathBuf>,
     pub home: PathBuf,
-    pub sockets: PathBuf,
+    /// `None`: it is not reached through a socket.
+    sockets: Option<PathBuf>,
     /// `None`: the server runs as ourselves.
     pub account: Option<Account>,
     /// What the person at the terminal should know about an unusual place; one line.
@@ -37,8 +38,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Decides the place for the home `asked` (`<data>/postgres`) and makes the directories, but not the cluster.
-    pub fn resolve(asked: &Path, temporary: &Path) -> Result<Self> {
+    /// Decides the place for the home `asked` (`<data>/postgres`) and makes the directories, but not `data`.
+    pub fn resolve(asked: &Path, temporary: &Path, kind: &Kind) -> Result<Self> {
         let mut remark = None;
         if asked.is_symlink() && !asked.exists() {
             let target = asked.read_link().unwrap_or_default();
@@ -51,22 +52,23 @@ impl Place {
         make_directory(asked, 0o755)?;
         let mut home = absolute(asked)?;
         let account = match home.join("data").exists() {
-            true => account::owner_of(&home.join("data"))?,
-            false => account::for_new_engine()?,
+            true => account::owner_of(&home.join("data"), kind)?,
+            false => account::for_new_engine(kind)?,
         };
         if let Some(account) = account.as_ref().filter(|account| !reaches(account, &home)) {
             if home.join("data").exists() {
-                bail!("user `{}`, who owns the database in {}, cannot walk there", account.name, home.display());
+                bail!("user `{}`, who owns the files in {}, cannot walk there", account.name, home.display());
             }
             home = move_home(asked, &home, account)?;
             remark = Some(format!(
-                "the database is in {}, because user `{}` cannot reach {}",
+                "{} keeps its data in {}, because user `{}` cannot reach {}",
+                kind.name,
                 home.display(),
                 account.name,
                 asked.display()
             ));
         }
-        let sockets = socket_directory(&home, account.as_ref(), temporary)?;
+        let sockets = kind.socket.map(|name| socket_directory(&home, name, account.as_ref(), temporary)).transpose()?;
         let link = asked.is_symlink().then(|| asked.to_owned());
         Ok(Self { link, home, sockets, account, remark })
     }
@@ -74,7 +76,7 @@ impl Place {
     /// Deletes all of it.
     pub fn remove(&self) -> Result<()> {
         let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
-        for directory in [&self.sockets, &self.home] {
+        for directory in self.sockets.iter().chain([&self.home]) {
             match std::fs::remove_dir_all(directory) {
                 Err(error) if !gone(&error) => {
                     return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
@@ -88,23 +90,17 @@ impl Place {
         }
     }
 
-    pub fn cluster(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.home.join("data")
+    }
+
+    /// Only this server's user and root may enter it.
+    pub fn sockets(&self) -> &Path {
+        self.sockets.as_deref().expect("cannot fail because only a kind with a socket asks")
     }
 
     pub fn server_log(&self) -> PathBuf {
         self.home.join("server.log")
-    }
-
-    /// The socket and its lock file, which a killed server leaves behind.
-    pub fn socket_files(&self) -> [PathBuf; 2] {
-        [self.sockets.join(SOCKET_NAME), self.sockets.join(format!("{SOCKET_NAME}.lock"))]
-    }
-
-    /// A URL with the directory of the socket as its host, which takes any path. The database `postgres` is made by
-    /// initdb; the cluster is ours alone, so no other is needed.
-    pub fn url(&self) -> String {
-        format!("postgres://{}@{}/postgres?sslmode=disable", super::SUPERUSER, percent_encoded(&self.sockets))
     }
 }
 
@@ -134,7 +130,7 @@ fn reaches(account: &Account, directory: &Path) -> bool {
 fn move_home(asked: &Path, unreachable: &Path, account: &Account) -> Result<PathBuf> {
     // The name only has to be new; it is derived from the path so that a person can see which one belongs together.
     // A home that is there although no link leads to it belongs to a data directory that was deleted: not ours to reuse.
-    let stem = format!("{SYSTEM_HOMES}/{}", super::short_hash(unreachable));
+    let stem = format!("{SYSTEM_HOMES}/{}", short_hash(unreachable));
     let numbered = (2..1000).map(|n| PathBuf::from(format!("{stem}-{n}")));
     let home = std::iter::once(PathBuf::from(&stem)).chain(numbered).find(|home| !home.exists());
     let home = home.with_context(|| format!("{stem} and all its numbers are taken"))?;
@@ -152,11 +148,11 @@ fn move_home(asked: &Path, unreachable: &Path, account: &Account) -> Result<Path
     Ok(home)
 }
 
-fn socket_directory(home: &Path, account: Option<&Account>, temporary: &Path) -> Result<PathBuf> {
+fn socket_directory(home: &Path, name: &str, account: Option<&Account>, temporary: &Path) -> Result<PathBuf> {
     let beside = home.join("run");
-    let short = format!("rookery-{}", super::short_hash(home));
+    let short = format!("rookery-{}", short_hash(home));
     let candidates = [beside, temporary.join(&short), Path::new("/tmp").join(&short)];
-    let fits = |directory: &&PathBuf| directory.as_os_str().len() + 1 + SOCKET_NAME.len() <= SOCKET_PATH_BYTES;
+    let fits = |directory: &&PathBuf| directory.as_os_str().len() + 1 + name.len() <= SOCKET_PATH_BYTES;
     let directory = candidates.iter().find(fits).context("no directory is short enough for a socket")?;
     private_directory(directory, account)?;
     Ok(directory.clone())
@@ -179,20 +175,30 @@ pub fn private_directory(path: &Path, account: Option<&Account>) -> Result<()> {
         .with_context(|| format!("cannot close {}", path.display()))
 }
 
-fn percent_encoded(path: &Path) -> String {
+/// A path as a part of a URL; `plain` are the bytes beside letters, digits and `-._~` that may stand as they are.
+pub fn percent_encoded(path: &Path, plain: &[u8]) -> String {
     use std::os::unix::ffi::OsStrExt;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || plain.contains(&byte);
     let encode = |byte: &u8| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
     path.as_os_str().as_bytes().iter().map(encode).collect()
+}
+
+/// A short name for a path, the same on every run and with every version.
+fn short_hash(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, path.as_os_str().as_bytes());
+    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services::postgres::KIND;
 
     #[test]
     fn the_url_carries_any_path() {
-        assert_eq!(percent_encoded(Path::new("/srv/a b/ü")), "%2Fsrv%2Fa%20b%2F%C3%BC");
+        assert_eq!(percent_encoded(Path::new("/srv/a b/ü"), b""), "%2Fsrv%2Fa%20b%2F%C3%BC");
+        assert_eq!(percent_encoded(Path::new("/srv/a b/ü"), b"/"), "/srv/a%20b/%C3%BC");
     }
 
     #[test]
@@ -200,9 +206,9 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         std::fs::set_permissions(base.path(), Permissions::from_mode(0o755)).unwrap();
         let long = base.path().join("d".repeat(120));
-        let place = Place::resolve(&long, base.path()).unwrap();
+        let place = Place::resolve(&long, base.path(), &KIND).unwrap();
         assert!(place.home.ends_with("d".repeat(120)));
-        assert!(place.sockets.as_os_str().len() < 94, "{}", place.sockets.display());
-        assert_eq!(place.sockets.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(place.sockets().as_os_str().len() < 94, "{}", place.sockets().display());
+        assert_eq!(place.sockets().metadata().unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

@@ -1,10 +1,10 @@
 //! The thread that has the server as its child: it starts it, reaps it, and starts it again when it died unasked.
 //!
 //! One thread for the server's whole life, because the kernel ties a child's death signal to the *thread* that made it
-//! (`launch`): a pool's thread would end some day and take the database along. The thread sleeps in `waitid`; everybody
+//! (`launch`): a pool's thread would end some day and take the server along. The thread sleeps in `waitid`; everybody
 //! else says what is wanted through the state and, where the server has to end for it, a signal.
 
-use super::launch::Launch;
+use super::{Kind, Server, launch};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use shared::clock;
@@ -12,9 +12,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A crash recovery reads up to `max_wal_size` of log; killing it half-way would only start it from the beginning.
-const READY: Duration = Duration::from_secs(600);
+/// How long one signal may take to help.
 const STOP: Duration = Duration::from_secs(30);
+/// The same signal once more: a server that is just starting may drop it (Erlang does, before its signals' handler is
+/// there).
+const STOP_AGAIN: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(5);
 /// Between two deaths: doubled each time, and forgotten after a life of `STEADY`.
 const PAUSE_SHORTEST: Duration = Duration::from_millis(50);
@@ -22,7 +24,7 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(60);
 
 pub struct Keeper {
-    launch: Launch,
+    server: Arc<dyn Server>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -52,15 +54,15 @@ enum Wanted {
 }
 
 impl Keeper {
-    pub fn start(launch: Launch, supervise: bool) -> Result<Self> {
+    pub fn start(server: Arc<dyn Server>, supervise: bool) -> Result<Self> {
         let state = State { wanted: Wanted::Up, server: None, was_ready: false, failure: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let (for_thread, launch_there) = (Arc::clone(&shared), launch.clone());
+        let (for_thread, server_there) = (Arc::clone(&shared), Arc::clone(&server));
         let thread = std::thread::Builder::new()
-            .name("postgres".to_owned())
-            .spawn(move || keep(&launch_there, &for_thread, supervise))
+            .name(server.kind().name.to_owned())
+            .spawn(move || keep(&*server_there, &for_thread, supervise))
             .context("cannot start a thread")?;
-        let keeper = Self { launch, shared, thread: Some(thread) };
+        let keeper = Self { server, shared, thread: Some(thread) };
         keeper.wait_ready()?;
         Ok(keeper)
     }
@@ -71,8 +73,8 @@ impl Keeper {
 
     /// Until the server takes connections.
     pub fn wait_ready(&self) -> Result<()> {
-        let start = clock::monotonic();
-        while start.elapsed() < READY {
+        let (start, kind) = (clock::monotonic(), self.server.kind());
+        while start.elapsed() < kind.start {
             let server = {
                 let mut state = self.shared.lock();
                 if let Some(failure) = state.failure.take() {
@@ -80,13 +82,14 @@ impl Keeper {
                 }
                 state.server
             };
-            if server.is_some_and(|pid| self.launch.is_ready(pid)) {
+            if server.is_some_and(|pid| self.server.is_ready(pid)) {
                 self.shared.lock().was_ready = true;
                 return Ok(());
             }
             std::thread::sleep(POLL);
         }
-        bail!("PostgreSQL is not ready after {} s; see {}", READY.as_secs(), self.launch.place.server_log().display())
+        let log = self.server.place().server_log();
+        bail!("{} is not ready after {} s; see {}", kind.name, kind.start.as_secs(), log.display())
     }
 
     /// As a power cut would: no warning, nothing flushed. It stays down unless supervised.
@@ -109,8 +112,8 @@ impl Keeper {
         self.wait_ready()
     }
 
-    /// A fast shutdown: sessions are ended, a checkpoint is written. Who does not finish in time is ended the hard way,
-    /// which costs the next start a recovery and nothing else.
+    /// In order. Who does not finish in time is ended the hard way, which costs the next start a recovery and nothing
+    /// else.
     pub fn down(&self) {
         self.take_down(Wanted::Down);
     }
@@ -119,16 +122,9 @@ impl Keeper {
         self.want(wanted);
         let start = clock::monotonic();
         let mut state = self.shared.lock();
-        let mut signal = Some(Signal::INT);
         while let Some(pid) = state.server {
-            if let Some(signal) = signal.take() {
-                let _ = rustix::process::kill_process(pid, signal);
-            }
-            let (next, timeout) = self.shared.wait_for(state, STOP);
-            state = next;
-            if timeout && state.server.is_some() {
-                signal = Some(if start.elapsed() < 2 * STOP { Signal::QUIT } else { Signal::KILL });
-            }
+            let _ = rustix::process::kill_process(pid, signal_after(start.elapsed(), self.server.kind()));
+            state = self.shared.wait_for(state, STOP_AGAIN);
         }
     }
 
@@ -157,14 +153,18 @@ impl Shared {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With whether the time ran out.
-    fn wait_for<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> (MutexGuard<'a, State>, bool) {
-        let (state, timeout) = self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
-        (state, timeout.timed_out())
+    fn wait_for<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-fn keep(launch: &Launch, shared: &Shared, supervise: bool) {
+/// What a server is told that has not stopped for so long.
+fn signal_after(waited: Duration, kind: &Kind) -> Signal {
+    let step = usize::try_from(waited.as_secs() / STOP.as_secs()).unwrap_or(usize::MAX);
+    kind.stop.get(step).copied().unwrap_or(Signal::KILL)
+}
+
+fn keep(server: &dyn Server, shared: &Shared, supervise: bool) {
     let mut pause = PAUSE_SHORTEST;
     loop {
         let mut state = shared.lock();
@@ -176,9 +176,9 @@ fn keep(launch: &Launch, shared: &Shared, supervise: bool) {
         }
         drop(state);
         let born = clock::monotonic();
-        let Some(end) = live(launch, shared, supervise) else { continue };
+        let Some(end) = live(server, shared, supervise) else { continue };
         let state = shared.lock();
-        tracing::error!(error = format!("{end:#}"), "PostgreSQL ended unasked; it is started again");
+        tracing::error!(error = format!("{end:#}"), "{} ended unasked; it is started again", server.kind().name);
         pause = if born.elapsed() > STEADY { PAUSE_SHORTEST } else { pause };
         drop(shared.wait_for(state, pause));
         pause = (pause * 2).min(PAUSE_LONGEST);
@@ -186,18 +186,18 @@ fn keep(launch: &Launch, shared: &Shared, supervise: bool) {
 }
 
 /// One life of the server, from its start to its reaping. Returns why it ended if it is to be started again.
-fn live(launch: &Launch, shared: &Shared, supervise: bool) -> Option<anyhow::Error> {
+fn live(server: &dyn Server, shared: &Shared, supervise: bool) -> Option<anyhow::Error> {
     // Without the lock: it may have to wait for the processes of a killed server to leave.
-    let mut server = match launch.spawn() {
-        Ok(server) => server,
+    let mut child = match launch::spawn(server) {
+        Ok(child) => child,
         Err(failure) => return ended(&mut shared.lock(), shared, supervise, failure),
     };
-    let pid = Pid::from_child(&server);
+    let pid = Pid::from_child(&child);
     let mut state = shared.lock();
     state.server = Some(pid);
     if state.wanted != Wanted::Up {
         // It was taken back while the server was being started, when there was nobody to send a signal to.
-        let _ = rustix::process::kill_process(pid, Signal::INT);
+        let _ = rustix::process::kill_process(pid, server.kind().orphaned);
     }
     drop(state);
     while rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
@@ -205,10 +205,10 @@ fn live(launch: &Launch, shared: &Shared, supervise: bool) -> Option<anyhow::Err
     {}
     // Not reaped before the lock is held: until then the number is the server's, and a signal cannot hit another.
     let mut state = shared.lock();
-    let status = server.wait();
+    let status = child.wait();
     state.server = None;
     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-    let end = anyhow!("PostgreSQL ended ({status}): {}", last_words(launch));
+    let end = anyhow!("{} ended ({status}): {}", server.kind().name, launch::last_words(server));
     ended(&mut state, shared, supervise, end)
 }
 
@@ -225,11 +225,4 @@ fn ended(state: &mut State, shared: &Shared, supervise: bool, end: anyhow::Error
     state.failure = Some(end);
     state.wanted = Wanted::Down;
     None
-}
-
-fn last_words(launch: &Launch) -> String {
-    let log = launch.place.server_log();
-    let text = std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let cause = text.lines().rev().take(20).find(|line| line.contains("FATAL") || line.contains("ERROR"));
-    cause.or(text.lines().last()).unwrap_or("it left no word in its log").to_owned()
 }
