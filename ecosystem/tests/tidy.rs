@@ -126,9 +126,9 @@ fn sql_is_in_the_store_only() {
     ];
     let update = |line: &str| line.contains("UPDATE ") && line.contains(" SET ");
     let is_sql = |line: &str| line.contains('"') && (WORDS.iter().any(|word| line.contains(word)) || update(line));
-    // The load generator's limit program is a bare statement, to compare ours with.
-    let store =
-        |file: &Source| ["shared/src/store", "loadtest/src/limit/"].iter().any(|start| file.path.starts_with(start));
+    // The load generator's limit program is a bare statement, to compare ours with; its crowd is too large to register.
+    const STORES: [&str; 3] = ["shared/src/store", "loadtest/src/limit/", "loadtest/src/database/"];
+    let store = |file: &Source| STORES.iter().any(|start| file.path.starts_with(start));
     none("SQL only in shared/src/store and migrations", lines(store, is_sql));
 }
 

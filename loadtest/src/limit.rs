@@ -25,7 +25,7 @@ pub struct Options {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(8..=65_536))]
     pub frame_bytes: u32,
     /// PostgreSQL to insert into, as a URL or as `host=… dbname=…`; without it the inserts are left out. A schema
-    /// `loadtest_limit` is made there and dropped again
+    /// `loadtest_limit` with the product's tables is made there and dropped again
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
     /// Bytes of an inserted message's body
@@ -34,12 +34,15 @@ pub struct Options {
     /// Conversations that the inserted rows belong to
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=10_000))]
     pub conversations: u32,
-    /// Seconds for each of the measurements
+    /// Seconds for each of the measurements, of the inserts for either way
     #[arg(long, default_value_t = 3, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
     /// Where to write the file for fdatasync: the file system of PostgreSQL's data
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
+    /// Leave out the bare fan-out: the inserts alone
+    #[arg(long)]
+    pub no_fanout: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,7 +62,10 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Repor
         Some(url) => runtime.block_on(insert::measure(url, options, length))?,
         None => Vec::new(),
     };
-    let fanout = fanout::measure(options.sockets as usize, options.frame_bytes as usize, length)?;
+    let fanout = match options.no_fanout {
+        true => Vec::new(),
+        false => fanout::measure(options.sockets as usize, options.frame_bytes as usize, length)?,
+    };
     Ok(Report {
         sockets: options.sockets,
         frame_bytes: options.frame_bytes,
@@ -73,22 +79,16 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Repor
 impl Report {
     pub fn table(&self) -> Table {
         let mut table = Table::new("limit: the bare system calls and statements of this machine");
-        table.note(&format!("write(2) to {} sockets in turn, frames of {} bytes", self.sockets, self.frame_bytes));
-        table.columns(&["frames a write", "deliveries/s", "per w. core", "µs each"]);
+        if !self.fanout.is_empty() {
+            table.note(&format!("write(2) to {} sockets in turn, frames of {} bytes", self.sockets, self.frame_bytes));
+            table.columns(&["frames a write", "deliveries/s", "per w. core", "µs each"]);
+        }
         for line in &self.fanout {
             let each = format!("{:.3}", line.writer_us_per_delivery);
             let (all, core) = (line.deliveries_per_s, line.deliveries_per_writer_core);
             table.columns(&[line.frames_a_write.to_string(), format!("{all:.0}"), format!("{core:.0}"), each]);
         }
-        if !self.insert.is_empty() {
-            table.note(&format!("unnest inserts and heads, bodies of {} bytes, one statement each", self.body_bytes));
-            table.columns(&["rows a statement", "connections", "rows/s", "p50 ms", "p99 ms"]);
-        }
-        for line in &self.insert {
-            let (rows, p50, p99) = (line.rows_per_s, line.statement.p50_ms, line.statement.p99_ms);
-            let cells = [format!("{rows:.0}"), format!("{p50:.2}"), format!("{p99:.2}")];
-            table.columns(&[&[line.batch.to_string(), line.connections.to_string()][..], &cells].concat());
-        }
+        insert::tell(&self.insert, self.body_bytes, &mut table);
         let flush = &self.fdatasync.latency;
         table.row("fdatasync of 8 KiB, ms: p50, p99", format!("{:.3}, {:.3}", flush.p50_ms, flush.p99_ms));
         table

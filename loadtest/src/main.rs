@@ -3,15 +3,19 @@
 //!
 //! setup (accounts, rooms) → socket (open, hello) → idle or rooms (measure, check) → report. `limit` needs no server.
 
+mod beside;
+mod database;
 mod http;
 mod idle;
 mod limit;
 mod process;
+mod reconnect;
 mod report;
 mod rooms;
 mod setup;
 mod socket;
 mod standard;
+mod watch;
 mod wire;
 
 use anyhow::{Context, Result};
@@ -54,10 +58,17 @@ enum Mode {
     Idle(idle::Options),
     /// Offer messages to rooms, open loop, and check every delivery; without --rate find the maximum
     Rooms(rooms::Options),
+    /// Kill one of several gateways and let its clients come back, while others go on talking
+    Reconnect(Box<reconnect::Options>),
+    /// A part of `reconnect`, which starts it
+    #[command(hide = true)]
+    ReconnectPart,
     /// Measure what bare write(2), bare inserts and fdatasync reach on this machine
     Limit(limit::Options),
     /// The runs of the documentation: limit, idle 2,000, rooms 100 × 10 at 300/s and at the maximum
     Standard(Box<standard::Options>),
+    /// Set two runs beside each other, from the files that --json has written
+    Beside(beside::Options),
 }
 
 /// What a run means for the exit code.
@@ -100,6 +111,13 @@ fn run(cli: Cli) -> Result<Verdict> {
             write(json, "rooms", &report)?;
             Ok(report.verdict())
         }
+        Mode::Reconnect(options) => {
+            let report = reconnect::run(&runtime, options, &mut World::open(&options.setup, options.socket.sources)?)?;
+            report.table().print()?;
+            write(json, "reconnect", &report)?;
+            Ok(report.verdict())
+        }
+        Mode::ReconnectPart => reconnect::part::run(),
         Mode::Limit(options) => {
             let report = limit::run(&runtime, options)?;
             report.table().print()?;
@@ -110,6 +128,10 @@ fn run(cli: Cli) -> Result<Verdict> {
             let report = standard::run(&runtime, options, &mut World::open(&options.setup, options.socket.sources)?)?;
             write(json, "standard", &report)?;
             Ok(report.verdict())
+        }
+        Mode::Beside(options) => {
+            beside::run(options)?;
+            Ok(Verdict { broken: false, valid: true })
         }
     }
 }

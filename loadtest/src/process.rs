@@ -3,6 +3,8 @@
 //! Read before, after and while a run goes on; nothing is asked of the programs themselves, so any server can be
 //! measured. Processor time comes in ticks (10 ms), memory in pages.
 
+pub mod parts;
+
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -47,8 +49,12 @@ pub struct Sample {
 }
 
 impl Watched {
+    pub fn one(name: &str, pid: u32) -> Self {
+        Self { name: name.to_owned(), pid, with_children: false }
+    }
+
     pub fn itself(name: &str) -> Self {
-        Self { name: name.to_owned(), pid: std::process::id(), with_children: false }
+        Self::one(name, std::process::id())
     }
 
     /// Processor time used so far, of all threads (and of children waited for, where children are watched).
@@ -78,9 +84,10 @@ impl Memory {
     }
 }
 
-/// Processor time of each watched process; an error names the one that is gone.
-pub fn cpu_of(watched: &[Watched]) -> Result<Vec<Duration>> {
-    watched.iter().map(Watched::cpu).collect()
+/// Processor time of a process; none if it is gone or its program has another name: it was a number of another machine.
+pub fn cpu_of_program(pid: u32, name: &str) -> Option<Duration> {
+    let program = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    (program.trim_end() == name).then(|| Stat::read(pid).ok().map(|stat| duration(stat.own)))?
 }
 
 /// Processor time of the whole machine since it started.

@@ -39,6 +39,11 @@ impl Table {
         line(&mut self.text, format_args!("  {text}"));
     }
 
+    #[cfg(test)]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     pub fn print(&self) -> Result<()> {
         io::stdout().lock().write_all(self.text.as_bytes()).context("writing to stdout")
     }

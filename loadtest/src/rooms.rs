@@ -12,12 +12,11 @@ pub mod plan;
 pub mod scan;
 pub mod step;
 
-use crate::process::Watched;
 use crate::report::Table;
 use crate::report::progress::Progress;
 use crate::setup::World;
 use crate::socket::swarm::Swarm;
-use crate::{Verdict, setup, socket};
+use crate::{Verdict, setup, socket, watch};
 use anyhow::{Result, bail};
 use audit::Audit;
 use clap::Args;
@@ -65,10 +64,8 @@ pub struct Options {
     /// Bytes of a message's body
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(64..=16_384))]
     pub body_bytes: u32,
-    /// Processes whose time is counted: PID, NAME=PID, or NAME=PID+ with all its descendants; they should not overlap, for
-    /// their sum is given as well
-    #[arg(long, alias = "pids", value_name = "NAME=PID,…", value_delimiter = ',')]
-    pub cpu_of: Vec<Watched>,
+    #[command(flatten)]
+    pub watch: watch::Options,
     #[command(flatten)]
     pub ladder: LadderOptions,
 }
@@ -131,7 +128,8 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Wor
             names,
             scanner: Scanner::new(),
             body_bytes: options.body_bytes as usize,
-            watched: options.cpu_of.clone(),
+            watch: options.watch.clone(),
+            timeline: None,
         },
         step: 0,
     };

@@ -1,10 +1,11 @@
 //! `loadtest standard`: the runs whose figures stand in the documentation, one after the other, in about three minutes
-//! (and the time it takes to register the accounts, the first time). `rookery bench` calls it.
+//! (and the time it takes to register the accounts, the first time). `rookery bench` calls it; beside a cluster it does the
+//! rooms only, for the machine's limits and what a socket costs are the same there.
 
 use crate::process::Watched;
 use crate::report::warn;
 use crate::setup::World;
-use crate::{Verdict, idle, limit, rooms, setup, socket};
+use crate::{Verdict, idle, limit, rooms, setup, socket, watch};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
@@ -22,9 +23,11 @@ pub struct Options {
     /// The server's processes, for their memory: PID, NAME=PID, or NAME=PID+ with all its descendants
     #[arg(long, value_name = "PID,…", value_delimiter = ',')]
     pub pids: Vec<Watched>,
-    /// Processes whose time is counted, PostgreSQL's among them; default: those of --pids
-    #[arg(long, value_name = "NAME=PID,…", value_delimiter = ',')]
-    pub cpu_of: Vec<Watched>,
+    #[command(flatten)]
+    pub watch: watch::Options,
+    /// The rooms only: neither the machine's limits nor idle sockets
+    #[arg(long)]
+    pub rooms_only: bool,
     /// PostgreSQL for the bare inserts; without it they are left out
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
@@ -35,8 +38,8 @@ pub struct Options {
 
 #[derive(Debug, Serialize)]
 pub struct Report {
-    limit: limit::Report,
-    idle: idle::Report,
+    limit: Option<limit::Report>,
+    idle: Option<idle::Report>,
     /// 100 rooms of 10 at 300 messages/s.
     quiet: rooms::Report,
     /// The same rooms, the ladder.
@@ -50,10 +53,13 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Wor
     if cfg!(debug_assertions) {
         warn("built without optimisation: the figures of this run mean nothing");
     }
-    let limit = limit::run(runtime, &options.limit())?;
-    limit.table().print()?;
-    let idle = idle::run(runtime, &options.idle(), world)?;
-    idle.table().print()?;
+    let (mut limit, mut idle) = (None, None);
+    if !options.rooms_only {
+        let limit = limit.insert(limit::run(runtime, &options.limit())?);
+        limit.table().print()?;
+        let idle = idle.insert(idle::run(runtime, &options.idle(), world)?);
+        idle.table().print()?;
+    }
     let quiet = rooms::run(runtime, &options.rooms(QUIET_RATE), world)?;
     quiet.table().print()?;
     let maximum = rooms::run(runtime, &options.rooms(0), world)?;
@@ -71,6 +77,7 @@ impl Options {
             conversations: 100,
             seconds: 2,
             dir: self.dir.clone(),
+            no_fanout: false,
         }
     }
 
@@ -89,7 +96,6 @@ impl Options {
     }
 
     fn rooms(&self, rate: u32) -> rooms::Options {
-        let watched = if self.cpu_of.is_empty() { &self.pids } else { &self.cpu_of };
         rooms::Options {
             setup: self.setup.clone(),
             socket: self.socket.clone(),
@@ -101,7 +107,7 @@ impl Options {
             seconds: 15,
             warmup: 3,
             body_bytes: 128,
-            cpu_of: watched.clone(),
+            watch: self.watch.clone(),
             ladder: rooms::LadderOptions { from: 1_000, to: 200_000, step_seconds: 4, ladder_seconds: 90 },
         }
     }
@@ -109,7 +115,8 @@ impl Options {
 
 impl Report {
     pub fn verdict(&self) -> Verdict {
-        let all = [self.idle.verdict(), self.quiet.verdict(), self.maximum.verdict()];
-        Verdict { broken: all.iter().any(|one| one.broken), valid: all.iter().all(|one| one.valid) }
+        let idle = self.idle.as_ref().map(idle::Report::verdict);
+        let all = || [self.quiet.verdict(), self.maximum.verdict()].into_iter().chain(idle);
+        Verdict { broken: all().any(|one| one.broken), valid: all().all(|one| one.valid) }
     }
 }

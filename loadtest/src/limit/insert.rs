@@ -1,76 +1,61 @@
-//! Bare inserts: one statement that puts a batch of rows by `unnest` into a table shaped like `messages` and advances
-//! the heads of their conversations, each its own transaction. No judging, no numbering, no outbox: what the append is
-//! compared with. SQL stands here and not in the store because it is no part of the product (ARCHITECTURE.md).
+//! The append beside a bare statement: rows per second of the product's own append (`shared::store`), and of one statement
+//! that inserts the same rows into the same table and updates the same conversations, each its own transaction. The bare one
+//! is told the numbers; it judges nothing, locks nothing first, writes no outbox row.
 //!
-//! The tables live in a schema of their own, dropped before and after; an advisory lock keeps two runs apart.
+//! Both take their turns in short slices on the same tables, the product's own schema, so that what else the machine does
+//! falls on both alike; a batch appended must come out under the numbers that the bare statement would have been told. The
+//! schema is made anew and dropped again; an advisory lock keeps two runs apart. SQL stands here and not in the store because
+//! it is no part of the product.
+
+mod bare;
+mod lane;
 
 use super::Options;
+use crate::database::{self, Client};
+use crate::report::Table;
 use crate::report::latency::{Latency, Recorder};
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
+use lane::{Lane, Way};
 use serde::Serialize;
 use shared::clock;
+use shared::config::{Secret, StoreConfig};
+use shared::store::Store;
 use std::time::Duration;
-use tokio_postgres::{Client, NoTls, Statement};
-use uuid::Uuid;
 
-const BATCHES: [usize; 3] = [100, 256, 1_000];
+const BATCHES: [usize; 3] = [64, 256, 1_024];
 /// A worker has two sequencers with one connection each (`SEQUENCERS`).
 const CONNECTIONS: [usize; 2] = [1, 2];
 const LOCK: i64 = 0x6c6f_6164_7465_7374;
-
-const SCHEMA: &str = "
-DROP SCHEMA IF EXISTS loadtest_limit CASCADE;
-CREATE SCHEMA loadtest_limit;
-CREATE TABLE loadtest_limit.conversations (
-    id         uuid PRIMARY KEY,
-    last_seq   bigint NOT NULL DEFAULT 0,
-    changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
-) WITH (fillfactor = 70);
-CREATE TABLE loadtest_limit.messages (
-    conversation_id uuid NOT NULL,
-    seq             bigint NOT NULL,
-    id              uuid NOT NULL,
-    sender_id       uuid NOT NULL,
-    kind            text NOT NULL,
-    body            text NOT NULL,
-    extra           jsonb,
-    reply_to        uuid,
-    digest          bytea,
-    rev             bigint NOT NULL,
-    created_at      timestamptz NOT NULL,
-    edited_at       timestamptz,
-    deleted_at      timestamptz,
-    PRIMARY KEY (conversation_id, seq)
-);
-CREATE UNIQUE INDEX messages_id ON loadtest_limit.messages (id);";
-
+const SCHEMA: &str = "loadtest_limit";
+const EMPTY: &str = "DROP SCHEMA IF EXISTS loadtest_limit CASCADE; CREATE SCHEMA loadtest_limit";
 const DROP: &str = "DROP SCHEMA IF EXISTS loadtest_limit CASCADE";
+/// One turn of either; short beside anything else that goes on.
+const SLICE: Duration = Duration::from_millis(250);
 
-const APPEND: &str = "
-WITH put AS (
-    INSERT INTO loadtest_limit.messages
-           (conversation_id, seq, id, sender_id, kind, body, extra, digest, rev, created_at)
-    SELECT conversation_id, seq, id, sender_id, kind, body, extra, digest, 0, clock_timestamp()
-    FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::jsonb[], $8::bytea[])
-         AS row (conversation_id, seq, id, sender_id, kind, body, extra, digest))
-UPDATE loadtest_limit.conversations AS head
-SET last_seq = new.last_seq, changed_at = clock_timestamp()
-FROM unnest($9::uuid[], $10::bigint[]) AS new (id, last_seq)
-WHERE head.id = new.id";
-
+/// One batch size with one number of connections.
 #[derive(Debug, Serialize)]
 pub struct Insert {
     pub batch: usize,
     pub connections: usize,
-    pub rows_per_s: f64,
-    /// Of one statement, its commit included.
-    pub statement: Latency,
+    pub bare: Figures,
+    pub append: Figures,
+    /// Rows per second of the append ÷ those of the bare statement.
+    pub ratio: f64,
 }
 
-/// Each batch size with each number of connections, for the given length.
+#[derive(Debug, Serialize)]
+pub struct Figures {
+    pub rows_per_s: f64,
+    /// Of one batch, its commit included.
+    pub batch: Latency,
+    /// Processor time of the server's own processes for these connections; none where they are on another machine.
+    pub server_us_per_row: Option<f64>,
+}
+
+/// Each batch size with each number of connections, for the given length with either way.
 pub async fn measure(url: &str, options: &Options, length: Duration) -> Result<Vec<Insert>> {
-    let keeper = connect(url).await?;
+    let keeper = database::connect(url).await?;
     let row = keeper.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await.context("taking the lock")?;
     if !row.get::<_, bool>(0) {
         bail!("another `loadtest limit` is at work in this database");
@@ -88,88 +73,125 @@ async fn all(keeper: &Client, url: &str, options: &Options, length: Duration) ->
     let mut lines = Vec::new();
     for connections in CONNECTIONS {
         for batch in BATCHES {
-            keeper.batch_execute(SCHEMA).await.context("making the schema loadtest_limit")?;
-            lines.push(one(url, options, length, connections, batch).await?);
+            keeper.batch_execute(EMPTY).await.context("making the schema loadtest_limit")?;
+            let config = StoreConfig { url: Secret::new(url), schema: Some(SCHEMA.to_owned()), pool: 1 };
+            let store = Store::new(&config).context("reading the database's address")?;
+            store.migrate().await.context("making the product's tables")?;
+            lines.push(one(url, &store, options, length, connections, batch).await?);
         }
     }
     Ok(lines)
 }
 
 /// Connections share out the conversations, as partitions do.
-async fn one(url: &str, options: &Options, length: Duration, connections: usize, batch: usize) -> Result<Insert> {
+async fn one(
+    url: &str,
+    store: &Store,
+    options: &Options,
+    length: Duration,
+    connections: usize,
+    batch: usize,
+) -> Result<Insert> {
     let per_connection = (options.conversations as usize).div_ceil(connections);
-    let opened = (0..connections).map(|_| Appender::open(url, per_connection, options.body_bytes as usize));
-    let mut appenders = try_join_all(opened).await?;
-    let started = clock::monotonic();
-    let deadline = started + length;
-    let runs = try_join_all(appenders.iter_mut().map(async |appender| {
-        let (mut rows, mut recorder) = (0_usize, Vec::new());
-        while clock::monotonic() < deadline {
-            recorder.push(appender.append(batch).await?);
-            rows += batch;
-        }
-        anyhow::Ok((rows, recorder))
-    }))
-    .await?;
-    let elapsed = started.elapsed().as_secs_f64();
-    let mut recorder = Recorder::new();
-    runs.iter().flat_map(|(_, times)| times).for_each(|time| recorder.record(*time));
-    let rows: usize = runs.iter().map(|(rows, _)| rows).sum();
-    Ok(Insert { batch, connections, rows_per_s: rows as f64 / elapsed, statement: recorder.summary() })
+    let mut lanes = Vec::new();
+    for _ in 0..connections {
+        lanes.push(Lane::open(url, store, per_connection, options.body_bytes as usize).await?);
+    }
+    // Both prepared, the tables no longer empty.
+    slice(&mut lanes, Way::Bare, batch, SLICE).await?;
+    slice(&mut lanes, Way::Append, batch, SLICE).await?;
+    let (mut bare, mut append) = (Sum::default(), Sum::default());
+    while bare.elapsed < length || append.elapsed < length {
+        bare.add(slice(&mut lanes, Way::Bare, batch, SLICE).await?);
+        append.add(slice(&mut lanes, Way::Append, batch, SLICE).await?);
+    }
+    let (bare, append) = (bare.figures(), append.figures());
+    let ratio = append.rows_per_s / bare.rows_per_s;
+    Ok(Insert { batch, connections, bare, append, ratio })
 }
 
-async fn connect(url: &str) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("connecting to PostgreSQL")?;
-    // It ends with the client; its error comes up in the client's calls as well.
-    tokio::spawn(connection);
-    Ok(client)
+/// What one way did in its slices.
+#[derive(Default)]
+struct Sum {
+    elapsed: Duration,
+    rows: usize,
+    times: Vec<Duration>,
+    server: Option<Duration>,
 }
 
-/// One connection with conversations of its own, whose seq it counts itself.
-struct Appender {
-    client: Client,
-    statement: Statement,
-    conversations: Vec<(Uuid, i64)>,
-    /// Where in the circle of conversations the next row goes.
-    next: usize,
-    body: String,
-}
-
-impl Appender {
-    async fn open(url: &str, conversations: usize, body_bytes: usize) -> Result<Self> {
-        let client = connect(url).await?;
-        let conversations: Vec<(Uuid, i64)> = (0..conversations).map(|_| (Uuid::now_v7(), 0)).collect();
-        let ids: Vec<Uuid> = conversations.iter().map(|(id, _)| *id).collect();
-        let heads = "INSERT INTO loadtest_limit.conversations (id) SELECT unnest($1::uuid[])";
-        client.execute(heads, &[&ids]).await.context("making conversations")?;
-        client.batch_execute("SET plan_cache_mode = force_generic_plan").await.context("setting up")?;
-        let statement = client.prepare(APPEND).await.context("preparing the insert")?;
-        Ok(Self { client, statement, conversations, next: 0, body: "x".repeat(body_bytes) })
+impl Sum {
+    fn add(&mut self, more: Self) {
+        let first = self.times.is_empty();
+        self.elapsed += more.elapsed;
+        self.rows += more.rows;
+        self.times.extend(more.times);
+        self.server = match first {
+            true => more.server,
+            false => self.server.zip(more.server).map(|(a, b)| a + b),
+        };
     }
 
-    /// One batch; how long the statement took.
-    async fn append(&mut self, batch: usize) -> Result<Duration> {
-        let (mut places, mut seqs) = (Vec::with_capacity(batch), Vec::with_capacity(batch));
-        for _ in 0..batch {
-            // A step of 7 spreads a batch that is smaller than the circle.
-            self.next = (self.next + 7) % self.conversations.len();
-            let (id, seq) = &mut self.conversations[self.next];
-            *seq += 1;
-            places.push(*id);
-            seqs.push(*seq);
+    fn figures(&self) -> Figures {
+        let mut recorder = Recorder::new();
+        self.times.iter().for_each(|time| recorder.record(*time));
+        Figures {
+            rows_per_s: self.rows as f64 / self.elapsed.as_secs_f64().max(1e-9),
+            batch: recorder.summary(),
+            server_us_per_row: self.server.map(|used| used.as_secs_f64() * 1e6 / self.rows.max(1) as f64),
         }
-        let ids: Vec<Uuid> = (0..batch).map(|_| Uuid::now_v7()).collect();
-        let (kinds, bodies) = (vec!["text"; batch], vec![self.body.as_str(); batch]);
-        let (extras, digests) = (vec![None::<serde_json::Value>; batch], vec![&[7_u8; 32][..]; batch]);
-        let mut touched: Vec<(Uuid, i64)> = places.iter().copied().zip(seqs.iter().copied()).collect();
-        touched.sort_unstable_by(|a, b| b.cmp(a));
-        touched.dedup_by_key(|(id, _)| *id);
-        let (heads, lasts): (Vec<Uuid>, Vec<i64>) = touched.into_iter().unzip();
-        let begun = clock::monotonic();
-        self.client
-            .execute(&self.statement, &[&places, &seqs, &ids, &ids, &kinds, &bodies, &extras, &digests, &heads, &lasts])
-            .await
-            .context("inserting a batch")?;
-        Ok(begun.elapsed())
+    }
+}
+
+/// All lanes for so long, the same way.
+async fn slice(lanes: &mut [Lane], way: Way, batch: usize, length: Duration) -> Result<Sum> {
+    let server = |lanes: &[Lane]| lanes.iter().map(|lane| lane.server_cpu(way)).sum::<Option<Duration>>();
+    let before = server(lanes);
+    let started = clock::monotonic();
+    let deadline = started + length;
+    let runs = try_join_all(lanes.iter_mut().map(async |lane| {
+        let mut times = Vec::new();
+        while clock::monotonic() < deadline {
+            times.push(lane.batch(way, batch).await?);
+        }
+        anyhow::Ok(times)
+    }))
+    .await?;
+    let elapsed = started.elapsed();
+    let times: Vec<Duration> = runs.into_iter().flatten().collect();
+    let used = before.zip(server(lanes)).map(|(before, after)| after.saturating_sub(before));
+    Ok(Sum { elapsed, rows: times.len() * batch, times, server: used })
+}
+
+pub fn tell(lines: &[Insert], body_bytes: u32, table: &mut Table) {
+    if lines.is_empty() {
+        return;
+    }
+    table.note(&format!(
+        "the append beside a bare statement with the same rows and heads, bodies of {body_bytes} bytes"
+    ));
+    table.columns(&[
+        "rows a batch",
+        "connections",
+        "bare rows/s",
+        "append",
+        "ratio",
+        "bare p50 ms",
+        "append",
+        "bare µs/row",
+        "append",
+    ]);
+    for line in lines {
+        let each = |figures: &Figures| figures.server_us_per_row.map_or("?".to_owned(), |us| format!("{us:.1}"));
+        table.columns(&[
+            line.batch.to_string(),
+            line.connections.to_string(),
+            format!("{:.0}", line.bare.rows_per_s),
+            format!("{:.0}", line.append.rows_per_s),
+            format!("{:.2}", line.ratio),
+            format!("{:.2}", line.bare.batch.p50_ms),
+            format!("{:.2}", line.append.batch.p50_ms),
+            each(&line.bare),
+            each(&line.append),
+        ]);
     }
 }

@@ -33,6 +33,8 @@ pub struct Ledger {
     /// Texts that are neither reply nor event.
     pub unknown: u64,
     pub last_arrival: Instant,
+    /// Each delivery, planned when and how long, where it is wanted.
+    pub each: Option<Vec<(Duration, Duration)>>,
 }
 
 impl Ledger {
@@ -54,6 +56,7 @@ impl Ledger {
             refused: BTreeMap::new(),
             unknown: 0,
             last_arrival: origin,
+            each: None,
         }
     }
 
@@ -107,9 +110,13 @@ impl Ledger {
     fn arrived(&mut self, planned: Duration, at: Instant) {
         self.delivered += 1;
         self.last_arrival = at;
+        let took = at.saturating_duration_since(self.origin + planned);
+        if let Some(each) = &mut self.each {
+            each.push((planned, took));
+        }
         if planned >= self.plan.warmup {
             self.delivered_measured += 1;
-            self.delivery.record(at.saturating_duration_since(self.origin + planned));
+            self.delivery.record(took);
         }
     }
 

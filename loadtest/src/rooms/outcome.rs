@@ -2,10 +2,10 @@
 
 use super::audit::Findings;
 use super::ledger::Ledger;
-use crate::process::Machine;
 use crate::report::Table;
 use crate::report::latency::Latency;
 use crate::socket::swarm::Tally;
+use crate::watch::Spent;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,11 +16,9 @@ const P99_LIMIT_MS: f64 = 250.0;
 const LAG_LIMIT_MS: f64 = 1.0;
 const BUSY_LIMIT: f64 = 0.9;
 
-/// The measured part of a step: its length, and the processor time of each watched process within it.
+/// The measured part of a step, and how the offering ended.
 pub struct Window {
-    pub length: Duration,
-    pub cpu: Vec<(String, Duration)>,
-    pub machine: Machine,
+    pub spent: Spent,
     /// Unanswered when the offering ended.
     pub backlog: u64,
     /// The offering was cut short.
@@ -31,9 +29,48 @@ pub struct Window {
 #[derive(Clone, Debug, Serialize)]
 pub struct Cpu {
     pub name: String,
+    pub seconds: f64,
     pub cores: f64,
+    /// Of all that is watched but the generator; none for the generator itself.
+    pub share: Option<f64>,
     /// Seconds per 1,000 stored messages.
     pub seconds_per_1000: f64,
+}
+
+/// The name of the line that sums up all the others but the generator.
+pub const ALL: &str = "all but loadtest";
+
+impl Cpu {
+    /// Of what was used in so many seconds; the last is the generator, before it comes the sum of the others if they are
+    /// several.
+    fn lines(used: &[(String, Duration)], seconds: f64, stored: u64) -> Vec<Self> {
+        let Some((own, parts)) = used.split_last() else { return Vec::new() };
+        let all: Duration = parts.iter().map(|(_, used)| *used).sum();
+        let line = |name: &str, used: Duration, share: Option<f64>| Self {
+            name: name.to_owned(),
+            seconds: used.as_secs_f64(),
+            cores: used.as_secs_f64() / seconds,
+            share,
+            seconds_per_1000: used.as_secs_f64() * 1000.0 / stored.max(1) as f64,
+        };
+        let share = |used: Duration| Some(used.as_secs_f64() / all.as_secs_f64().max(1e-9));
+        let mut lines: Vec<Self> = parts.iter().map(|(name, used)| line(name, *used, share(*used))).collect();
+        if parts.len() > 1 {
+            lines.push(line(ALL, all, Some(1.0)));
+        }
+        lines.push(line(&own.0, own.1, None));
+        lines
+    }
+
+    fn tell(lines: &[Self], table: &mut Table) {
+        table.columns(&["processor time", "seconds", "cores", "s per 1,000", "share"]);
+        for line in lines {
+            let figures = [format!("{:.2}", line.seconds), format!("{:.3}", line.cores)];
+            let share = line.share.map_or(String::new(), |share| format!("{:.1} %", share * 100.0));
+            let more = [format!("{:.4}", line.seconds_per_1000), share];
+            table.columns(&[&[line.name.clone()][..], &figures, &more].concat());
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -61,6 +98,8 @@ pub struct Outcome {
     pub backlog: u64,
     pub overloaded: bool,
     pub frames_per_read: f64,
+    /// By the gateways' own counters.
+    pub frames_per_write: Option<f64>,
     pub bytes_per_frame: f64,
     pub cpu: Vec<Cpu>,
     /// The generator's own share of a core.
@@ -69,6 +108,8 @@ pub struct Outcome {
     /// figures from a machine that is not quiet are not worth much.
     pub other_cores: f64,
     pub stolen_cores: f64,
+    /// No gateway or worker came or went meanwhile.
+    pub same_processes: bool,
     /// The generator kept its own plan.
     pub valid: bool,
     /// Why the rate does not count as sustained; empty if it does.
@@ -77,17 +118,12 @@ pub struct Outcome {
 
 impl Outcome {
     pub fn new(ledger: &Ledger, window: Window, findings: Findings, tally: &Tally) -> Self {
-        let seconds = window.length.as_secs_f64().max(1e-9);
-        let thousands = (ledger.stored_measured as f64 / 1000.0).max(1e-9);
-        let mut cpu: Vec<Cpu> =
-            window.cpu.iter().map(|(name, used)| cpu_line(name, *used, seconds, thousands)).collect();
+        let Window { spent, backlog, overloaded } = window;
+        let seconds = spent.length.as_secs_f64().max(1e-9);
+        let cpu = Cpu::lines(&spent.cpu, seconds, ledger.stored_measured);
         let generator_cores = cpu.last().map_or(0.0, |own| own.cores);
-        let watched_cores: f64 = cpu.iter().map(|line| line.cores).sum();
-        let machine_cores = window.machine.busy.as_secs_f64() / seconds;
-        if cpu.len() > 2 {
-            let others: Duration = window.cpu[..cpu.len() - 1].iter().map(|(_, used)| *used).sum();
-            cpu.insert(cpu.len() - 1, cpu_line("all but loadtest", others, seconds, thousands));
-        }
+        let watched: Duration = spent.cpu.iter().map(|(_, used)| *used).sum();
+        let others = spent.machine.busy.saturating_sub(watched);
         let send_lag = ledger.lag.summary();
         let mut outcome = Self {
             offered_per_s: ledger.plan.rate_per_s,
@@ -108,14 +144,16 @@ impl Outcome {
             sockets_closed: tally.closed,
             last_close: tally.last_close.clone(),
             unknown_texts: ledger.unknown,
-            backlog: window.backlog,
-            overloaded: window.overloaded,
+            backlog,
+            overloaded,
             frames_per_read: tally.frames as f64 / tally.reads.max(1) as f64,
+            frames_per_write: spent.frames_per_write,
             bytes_per_frame: tally.bytes as f64 / tally.frames.max(1) as f64,
             cpu,
             generator_cores,
-            other_cores: (machine_cores - watched_cores).max(0.0),
-            stolen_cores: window.machine.stolen.as_secs_f64() / seconds,
+            other_cores: others.as_secs_f64() / seconds,
+            stolen_cores: spent.machine.stolen.as_secs_f64() / seconds,
+            same_processes: spent.same_processes,
             valid: send_lag.p99_ms <= LAG_LIMIT_MS && generator_cores <= BUSY_LIMIT,
             failures: Vec::new(),
         };
@@ -162,13 +200,16 @@ impl Outcome {
             "frames per read, bytes per frame",
             format!("{:.2}, {:.0}", self.frames_per_read, self.bytes_per_frame),
         );
+        if let Some(frames) = self.frames_per_write {
+            table.row("frames per write of the gateways", format!("{frames:.2}"));
+        }
         table.columns(&[&[""][..], &Latency::COLUMNS[..]].concat());
         table.columns(&self.ack.cells("ack"));
         table.columns(&self.delivery.cells("delivery"));
         table.columns(&self.send_lag.cells("generator's lag"));
-        for cpu in &self.cpu {
-            let figures = format!("{:.2} cores, {:.4} s per 1,000 messages", cpu.cores, cpu.seconds_per_1000);
-            table.row(&format!("processor time, {}", cpu.name), figures);
+        Cpu::tell(&self.cpu, table);
+        if !self.same_processes {
+            table.note("a gateway or worker came or went: the processor time of those that ended is with `rookery`");
         }
         let others = format!("{:.2}, {:.2} cores", self.other_cores, self.stolen_cores);
         table.row("everything else on the machine, stolen", others);
@@ -194,9 +235,4 @@ impl Outcome {
             table.note(&format!("NOT SUSTAINED: {}", self.failures.join(", ")));
         }
     }
-}
-
-fn cpu_line(name: &str, used: Duration, seconds: f64, thousands: f64) -> Cpu {
-    let used = used.as_secs_f64();
-    Cpu { name: name.to_owned(), cores: used / seconds, seconds_per_1000: used / thousands }
 }

@@ -6,9 +6,9 @@ use super::ledger::Ledger;
 use super::outcome::{Outcome, Window};
 use super::plan::{Plan, Seats};
 use super::scan::{Body, Scanner};
-use crate::process::{self, Machine, Watched};
 use crate::report::progress::Progress;
 use crate::socket::swarm::{Swarm, Tally};
+use crate::watch::{self, Meter};
 use anyhow::Result;
 use shared::clock;
 use std::io::Write;
@@ -37,7 +37,16 @@ pub struct Stage {
     pub names: Vec<String>,
     pub scanner: Scanner,
     pub body_bytes: usize,
-    pub watched: Vec<Watched>,
+    pub watch: watch::Options,
+    /// Filled by each step, where it is asked for.
+    pub timeline: Option<Timeline>,
+}
+
+/// Every delivery of one step: when its message was planned, and how long it took. For low rates.
+#[derive(Default)]
+pub struct Timeline {
+    pub origin: Option<Instant>,
+    pub deliveries: Vec<(Duration, Duration)>,
 }
 
 impl Stage {
@@ -46,8 +55,11 @@ impl Stage {
         self.audit.begin(plan.total);
         self.swarm.tally = Tally::default();
         let mut ledger = Ledger::new(clock::monotonic() + RUN_UP, plan);
+        ledger.each = self.timeline.is_some().then(Vec::new);
         let window = self.offer(&mut ledger)?;
         self.drain(&mut ledger)?;
+        let (origin, each) = (ledger.origin, ledger.each.take());
+        self.timeline = each.map(|deliveries| Timeline { origin: Some(origin), deliveries });
         let (plan, seats) = (&ledger.plan, &self.seats);
         let findings = self.audit.finish(&|socket| self.swarm.is_open(socket), &|number| plan.due(number, seats).room);
         Ok(Outcome::new(&ledger, window, findings, &self.swarm.tally))
@@ -56,23 +68,23 @@ impl Stage {
     /// Sends by plan, reading in between; gives up when the server is hopelessly behind.
     fn offer(&mut self, ledger: &mut Ledger) -> Result<Window> {
         let progress = Progress::new("offering messages, s", ledger.plan.length.as_secs() as usize);
-        let mut meter = Meter::new(&self.watched);
+        let mut meter = Meter::new(&self.watch);
         let backlog_limit = BACKLOG_FLOOR.max((ledger.plan.rate_per_s * BACKLOG_SECONDS) as u64);
         let end = ledger.origin + ledger.plan.length;
         let mut next = 0;
         loop {
             let now = clock::monotonic();
-            if meter.start.is_none() && now >= ledger.origin + ledger.plan.warmup {
-                meter.begin(now)?;
+            if !meter.has_begun() && now >= ledger.origin + ledger.plan.warmup {
+                meter.begin()?;
                 progress.at(ledger.plan.warmup.as_secs() as usize);
             }
             next = self.send_due(ledger, next);
             let overloaded = ledger.unanswered() > backlog_limit || now > end + LATE_LIMIT;
             if overloaded || (now >= end && next == ledger.plan.total) {
-                return meter.end(clock::monotonic(), ledger.unanswered(), overloaded);
+                return Ok(Window { spent: meter.end()?, backlog: ledger.unanswered(), overloaded });
             }
             let wake = if next < ledger.plan.total { ledger.origin + ledger.plan.due_at(next) } else { end };
-            let wake = if meter.start.is_none() { wake.min(ledger.origin + ledger.plan.warmup) } else { wake };
+            let wake = if !meter.has_begun() { wake.min(ledger.origin + ledger.plan.warmup) } else { wake };
             self.read(ledger, wake.saturating_duration_since(clock::monotonic()))?;
         }
     }
@@ -127,34 +139,5 @@ impl Stage {
             }
             self.read(ledger, Duration::from_millis(20))?;
         }
-    }
-}
-
-/// Reads the watched processes' time at both ends of the measured part.
-struct Meter {
-    watched: Vec<Watched>,
-    start: Option<(Instant, Vec<Duration>, Machine)>,
-}
-
-impl Meter {
-    /// The generator watches itself last.
-    fn new(watched: &[Watched]) -> Self {
-        let watched = watched.iter().cloned().chain([Watched::itself("loadtest")]).collect();
-        Self { watched, start: None }
-    }
-
-    fn begin(&mut self, now: Instant) -> Result<()> {
-        self.start = Some((now, process::cpu_of(&self.watched)?, Machine::read()?));
-        Ok(())
-    }
-
-    fn end(self, now: Instant, backlog: u64, overloaded: bool) -> Result<Window> {
-        let ended = process::cpu_of(&self.watched)?;
-        let machine = Machine::read()?;
-        let (began, cpu_before, machine_before) = self.start.unwrap_or_else(|| (now, ended.clone(), machine));
-        let used = ended.iter().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
-        let cpu = self.watched.into_iter().map(|watched| watched.name).zip(used).collect();
-        let machine = machine.since(&machine_before);
-        Ok(Window { length: now.saturating_duration_since(began), cpu, machine, backlog, overloaded })
     }
 }

@@ -45,10 +45,15 @@ impl Mint {
 
     /// A token for a user of its own who never registered.
     pub fn token(&self) -> String {
+        self.token_of(Uuid::now_v7(), Uuid::now_v7())
+    }
+
+    /// A token for this user and session.
+    pub fn token_of(&self, user: Uuid, session: Uuid) -> String {
         let mut claims = self.claims.clone();
-        for name in OF_A_SESSION {
+        for (name, id) in OF_A_SESSION.into_iter().zip([user, session, session, Uuid::now_v7()]) {
             if let Some(claim) = claims.get_mut(name) {
-                *claim = Uuid::now_v7().to_string().into();
+                *claim = id.to_string().into();
             }
         }
         let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(Value::Object(claims).to_string()));

@@ -18,15 +18,14 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// One upgraded, non-blocking socket for each of the wave, in its order.
 pub async fn dial(server: &Server, sources: u8, wave: &[(usize, Arc<str>)]) -> Result<Vec<TcpStream>> {
+    try_join_all(wave.iter().map(|(place, _)| one(server, sources, *place))).await
+}
+
+/// One such socket, for this place.
+pub async fn one(server: &Server, sources: u8, place: usize) -> Result<TcpStream> {
     let uri: Uri = format!("ws://{}/v1/ws", server.authority).parse().context("the socket's address")?;
-    try_join_all(wave.iter().map(|(place, _)| {
-        let uri = uri.clone();
-        async move {
-            let handshake = shake(server, sources, *place, uri);
-            tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await.context("no WebSocket handshake within 10 s")?
-        }
-    }))
-    .await
+    let handshake = shake(server, sources, place, uri);
+    tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await.context("no WebSocket handshake within 10 s")?
 }
 
 async fn shake(server: &Server, sources: u8, place: usize, uri: Uri) -> Result<TcpStream> {

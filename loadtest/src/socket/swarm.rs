@@ -9,7 +9,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 use serde::Serialize;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -81,6 +81,17 @@ impl Swarm {
     /// The places whose socket has ended.
     pub fn gaps(&self) -> Vec<usize> {
         (0..self.sockets.len()).filter(|place| !self.is_open(*place)).collect()
+    }
+
+    /// Gives a socket up; it counts as closed.
+    pub fn close(&mut self, place: usize) {
+        self.end(place, "given up here");
+    }
+
+    /// The address at this end of a socket.
+    pub fn local(&self, place: usize) -> Option<SocketAddr> {
+        let address = rustix::net::getsockname(self.sockets[place].as_ref()?).ok()?;
+        SocketAddr::try_from(address).ok()
     }
 
     /// Sends a text; false if the socket has ended. What it does not take at once is held back.
