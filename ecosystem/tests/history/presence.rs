@@ -79,3 +79,20 @@ fn contradiction(stay: &Stay, person: usize, there: bool, words: &[&Presence], w
     let what = format!("client {}, session {}, {what}; at {at} ms that had to be otherwise", stay.client, stay.session);
     Some(Violation::new(kind, Uuid::nil(), what))
 }
+
+/// Of all pairs of a watcher and somebody he was ever told of, as things stand now: what is not true yet.
+pub fn untrue(history: &History) -> Vec<String> {
+    let connected: HashMap<usize, u32> =
+        history.stays.iter().filter(|stay| stay.until.is_none()).map(|stay| (stay.client, stay.session)).collect();
+    let mut last: HashMap<(usize, usize), (u32, bool)> = HashMap::new();
+    for word in &history.presence {
+        last.insert((word.watcher, word.person), (word.session, word.online));
+    }
+    let wrong = last.into_iter().filter(|((watcher, person), (session, online))| {
+        let there = connected.contains_key(person);
+        connected.get(watcher).is_some_and(|now| now != session || *online != there)
+    });
+    wrong
+        .map(|((watcher, person), said)| format!("{watcher} was told of {person} (session, online): {said:?}"))
+        .collect()
+}

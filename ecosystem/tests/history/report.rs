@@ -69,21 +69,26 @@ impl Report {
         Duration::from_nanos(pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or(0))
     }
 
-    /// The longest that anybody waited within these bounds: from the first try of a message, or from the beginning of the
-    /// bounds if it was under way already, to its first answer. Of messages that were tried before the end of the bounds.
-    pub fn wait(history: &History, from: Time, until: Time) -> Duration {
-        let mut waits: HashMap<(Uuid, Uuid), (Time, Option<Time>)> = HashMap::new();
-        for Attempt { message: Message { id, conversation, .. }, invoked, completed, outcome, .. } in &history.attempts
-        {
-            let (first, answered) = waits.entry((*id, *conversation)).or_insert((*invoked, None));
+    /// How long each message was waited for within these bounds, the longest first: from its first try, or from the
+    /// beginning of the bounds, to its first answer, or to their end. What nobody ever got an answer for is left out, for
+    /// its sender may have given it up.
+    pub fn waits(history: &History, from: Time, until: Time) -> Vec<(Duration, Message)> {
+        let mut waits: HashMap<(Uuid, Uuid), (Time, Option<Time>, &Message)> = HashMap::new();
+        for Attempt { message, invoked, completed, outcome, .. } in &history.attempts {
+            let new = (*invoked, None, message);
+            let (first, answered, _) = waits.entry((message.id, message.conversation)).or_insert(new);
             *first = (*first).min(*invoked);
             if let (Outcome::Ok { .. }, Some(at)) = (outcome, completed) {
                 *answered = Some(answered.map_or(*at, |answered| answered.min(*at)));
             }
         }
-        let concerned = waits.into_values().filter(|(first, _)| *first < until);
-        let waits = concerned.filter_map(|(first, answered)| answered?.checked_sub(first.max(from)));
-        Duration::from_nanos(waits.max().unwrap_or(0))
+        let within = waits.into_values().filter_map(|(first, answered, message)| {
+            let wait = answered?.min(until).checked_sub(first.max(from))?;
+            Some((Duration::from_nanos(wait), message.clone()))
+        });
+        let mut waits: Vec<(Duration, Message)> = within.collect();
+        waits.sort_by_key(|(wait, _)| std::cmp::Reverse(*wait));
+        waits
     }
 
     pub fn count(&self, kind: Kind) -> usize {

@@ -8,14 +8,14 @@ mod watching;
 use super::crowd::{Crowd, Phase};
 use super::dice::Dice;
 use super::holdings::{Holdings, Position};
-use crate::history::{Message, View};
+use crate::history::{Message, Time, View};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config, tungstenite};
 use uuid::Uuid;
 
@@ -43,6 +43,8 @@ pub struct Client {
     urev: i64,
     /// To be sent again, in the order first sent.
     again: VecDeque<Message>,
+    /// What was said and is neither answered nor given up, and when it was said first.
+    open: HashMap<Uuid, Time>,
     /// Connections so far; a reset begins another session on the same connection.
     session: u32,
     /// The one it is connected to.
@@ -53,7 +55,7 @@ pub struct Client {
     heartbeat: Duration,
     heard: Instant,
     /// When the server that leaves wants it to come back.
-    come_back: Option<Duration>,
+    come_back: Option<Instant>,
     next: u64,
     asked: BTreeMap<u64, Asked>,
     frames: Vec<Value>,
@@ -76,6 +78,7 @@ impl Client {
             epoch: Value::Null,
             urev: 0,
             again: VecDeque::new(),
+            open: HashMap::new(),
             session: 0,
             homewards: 0,
             heartbeat: CONNECTING,
@@ -100,7 +103,8 @@ impl Client {
                 return self.show();
             }
             self.disconnected();
-            sleep(self.come_back.take().unwrap_or(TICK)).await;
+            sleep(TICK).await;
+            sleep_until(self.come_back.take().unwrap_or_else(Instant::now)).await;
             while self.crowd.stays_away(self.me) {
                 sleep(TICK).await;
             }
@@ -137,13 +141,13 @@ impl Client {
         self.session += 1;
         self.watch_at = self.watches().then(Instant::now);
         self.crowd.recorder.came(self.me, self.session);
-        self.crowd.set_here(self.me, true);
+        self.crowd.set_server(self.me, Some(server));
     }
 
     /// The connection is gone and with it every answer.
     fn disconnected(&mut self) {
         self.crowd.recorder.left(self.me);
-        self.crowd.set_here(self.me, false);
+        self.crowd.set_server(self.me, None);
         self.crowd.set_idle(self.me, false);
         self.frames.clear();
         for asked in std::mem::take(&mut self.asked).into_values() {
@@ -151,6 +155,7 @@ impl Client {
                 self.lost(message);
             }
         }
+        self.crowd.set_waits_since(self.me, self.open.values().min().copied());
     }
 
     /// One connection's life. True: everything is done.
@@ -175,6 +180,7 @@ impl Client {
             // Of this turn's phase: while it is to talk, it may say something before it looks again.
             let idle = phase != Phase::Talk && self.again.is_empty() && self.unanswered() == 0;
             self.crowd.set_idle(self.me, idle);
+            self.crowd.set_waits_since(self.me, self.open.values().min().copied());
             tokio::select! {
                 frame = socket.next() => match frame {
                     Some(Ok(tungstenite::Message::Text(text))) => self.frame(&serde_json::from_str(&text).expect("JSON")),

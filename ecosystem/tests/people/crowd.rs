@@ -1,11 +1,11 @@
 //! The people and what they talk in, and what all of their clients share: where the servers are now, what they are to do,
 //! and the recorder.
 
-use crate::history::Recorder;
+use crate::history::{Recorder, Time};
 use ecosystem::http;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -49,8 +49,8 @@ pub struct Crowd {
     /// another, as a balancer would have it.
     servers: watch::Sender<Vec<String>>,
     pub phase: watch::Sender<Phase>,
-    /// Raised to send everybody back to the server that he belongs to.
-    pub homewards: watch::Sender<u32>,
+    /// How often everybody was sent back to the server that he belongs to.
+    pub(super) homewards: watch::Sender<u32>,
     /// Sends that were answered `ok`, by the server that was asked.
     answered: Vec<AtomicU64>,
     states: Vec<State>,
@@ -58,14 +58,24 @@ pub struct Crowd {
 }
 
 /// What the suite and one client tell each other.
-#[derive(Default)]
 struct State {
     /// Has nothing unanswered.
     idle: AtomicBool,
     /// Once disconnected, stays away.
     stays_away: AtomicBool,
-    /// Is connected.
-    here: AtomicBool,
+    /// The number of the server that it is connected to.
+    server: AtomicUsize,
+    /// When it first tried what has been waiting longest.
+    waits_since: AtomicU64,
+}
+
+const NOWHERE: usize = usize::MAX;
+
+impl State {
+    fn new() -> Self {
+        let (idle, stays_away) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { idle, stays_away, server: AtomicUsize::new(NOWHERE), waits_since: AtomicU64::new(Time::MAX) }
+    }
 }
 
 impl Crowd {
@@ -85,7 +95,7 @@ impl Crowd {
             phase: watch::Sender::new(Phase::Talk),
             homewards: watch::Sender::new(0),
             answered: servers.iter().map(|_| AtomicU64::new(0)).collect(),
-            states: (0..count).map(|_| State::default()).collect(),
+            states: (0..count).map(|_| State::new()).collect(),
             seed,
         })
     }
@@ -104,12 +114,18 @@ impl Crowd {
         self.states[person].idle.store(idle, Ordering::Relaxed);
     }
 
-    pub fn set_here(&self, person: usize, here: bool) {
-        self.states[person].here.store(here, Ordering::Relaxed);
+    /// Connected to this server, or to none.
+    pub fn set_server(&self, person: usize, server: Option<usize>) {
+        self.states[person].server.store(server.unwrap_or(NOWHERE), Ordering::Relaxed);
     }
 
     pub fn is_here(&self, person: usize) -> bool {
-        self.states[person].here.load(Ordering::Relaxed)
+        self.states[person].server.load(Ordering::Relaxed) != NOWHERE
+    }
+
+    pub fn all_at_home(&self) -> bool {
+        let at = |person: usize| self.states[person].server.load(Ordering::Relaxed);
+        (0..self.people.len()).all(|person| self.stays_away(person) || at(person) == self.home(person))
     }
 
     pub fn stays_away(&self, person: usize) -> bool {
@@ -120,6 +136,16 @@ impl Crowd {
         self.states[person].stays_away.store(away, Ordering::Relaxed);
     }
 
+    pub fn set_waits_since(&self, person: usize, since: Option<Time>) {
+        self.states[person].waits_since.store(since.unwrap_or(Time::MAX), Ordering::Relaxed);
+    }
+
+    /// When that was first tried which anybody has been waiting for longest.
+    pub fn oldest_unanswered(&self) -> Time {
+        let since = self.states.iter().map(|state| state.waits_since.load(Ordering::Relaxed));
+        since.min().unwrap_or(Time::MAX)
+    }
+
     /// Everybody but who is to stay away.
     pub fn all_idle(&self) -> bool {
         let idle = |state: &State| state.idle.load(Ordering::Relaxed) || state.stays_away.load(Ordering::Relaxed);
@@ -128,6 +154,11 @@ impl Crowd {
 
     pub fn all_here(&self) -> bool {
         (0..self.people.len()).all(|person| self.is_here(person) != self.stays_away(person))
+    }
+
+    /// Everybody goes back to the server that he belongs to.
+    pub fn send_home(&self) {
+        self.homewards.send_modify(|calls| *calls += 1);
     }
 
     /// By the server that was asked, in the order of the servers.
@@ -149,6 +180,7 @@ impl Crowd {
         (0..servers.len()).map(|next| (person + next) % servers.len()).map(|at| (at, servers[at].clone())).collect()
     }
 
+    /// The number of the server that a person belongs to.
     pub fn home(&self, person: usize) -> usize {
         person % self.answered.len()
     }

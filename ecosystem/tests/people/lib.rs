@@ -8,7 +8,7 @@ mod dice;
 mod holdings;
 mod truth;
 
-pub use client::Client;
+pub use client::{Client, dial};
 pub use crowd::{Crowd, Habits, Phase};
 pub use dice::Dice;
 pub use truth::read;

@@ -17,7 +17,10 @@ impl Client {
             ("resync", ..) => self.told(&frame["data"]["conversation_ids"]),
             ("heartbeat", ..) => self.frames.push(json!({ "cmd": "heartbeat" })),
             ("presence", ..) => self.presence(&frame["data"]),
-            ("reconnect", ..) => self.come_back = frame["data"]["after_ms"].as_u64().map(Duration::from_millis),
+            ("reconnect", ..) => {
+                let after = Duration::from_millis(frame["data"]["after_ms"].as_u64().expect("a number"));
+                self.come_back = Some(Instant::now() + after);
+            }
             ("message.created", Some(conversation), Some(at)) => {
                 let (_, message) = message(conversation, &frame["data"]["message"]).expect("a message");
                 self.saw(Seen::Live { message: message.clone(), seq: at.seq, place: at.place() });

@@ -34,6 +34,7 @@ impl Client {
     }
 
     fn send(&mut self, message: Message) {
+        self.open.entry(message.id).or_insert_with(|| self.crowd.recorder.now());
         let attempt = self.crowd.recorder.sending(self.me, self.session, message.clone());
         let data = json!({ "conversation_id": message.conversation, "id": message.id, "body": message.body });
         self.ask("message.send", data, Asked::Send { attempt, message });
@@ -47,10 +48,12 @@ impl Client {
         }
     }
 
-    /// Its answer will not come.
+    /// Its answer will not come. Who stays away forgets what he wanted to say.
     pub(super) fn lost(&mut self, message: Message) {
-        if self.dice.below(GIVEN_UP) > 0 {
+        if self.dice.below(GIVEN_UP) > 0 && !self.crowd.stays_away(self.me) {
             self.again.push_back(message);
+        } else {
+            self.open.remove(&message.id);
         }
     }
 
@@ -58,6 +61,7 @@ impl Client {
         let recorder = &self.crowd.recorder;
         if let Some(seq) = frame["ok"]["message"]["seq"].as_i64() {
             recorder.answered(attempt, Outcome::Ok { seq });
+            self.open.remove(&message.id);
             return self.crowd.count_answer(self.server);
         }
         let code = frame["error"]["code"].as_str().expect("a code").to_owned();
@@ -78,6 +82,8 @@ impl Client {
         };
         if again {
             self.again.push_back(message);
+        } else {
+            self.open.remove(&message.id);
         }
     }
 }
