@@ -66,7 +66,6 @@ struct Meters {
     routes: Gauge,
     watched: Gauge,
     gone: Counter,
-    lost: Counter,
     watch_refused: Counter,
 }
 
@@ -83,7 +82,6 @@ impl LocalRouting {
             routes: gauge!("rookery_routing_routes"),
             watched: gauge!("rookery_routing_watched"),
             gone: counter!("rookery_routing_gateways_gone_total"),
-            lost: counter!("rookery_routing_inboxes_lost_total"),
             watch_refused: counter!("rookery_routing_watches_refused_total"),
         };
         let state = State {
@@ -102,10 +100,7 @@ impl LocalRouting {
     /// For tests: everything is forgotten at once, as by FLUSHALL.
     pub fn wipe(&self) {
         let lives = std::mem::take(&mut *self.state.live.write().unwrap_or_else(PoisonError::into_inner));
-        for live in lives.into_values() {
-            live.end("routing was wiped");
-            self.state.meters.lost.increment(1);
-        }
+        lives.into_values().for_each(|live| live.end("routing was wiped"));
         self.state.sweep();
     }
 
@@ -114,7 +109,7 @@ impl LocalRouting {
         let lives: Vec<GatewayRef> =
             self.state.live().values().map(|live| live.me).filter(|me| me.id == gateway).collect();
         for me in lives {
-            self.state.lose(me, "it was thrown away");
+            self.state.end(me, "it was thrown away");
         }
     }
 
@@ -138,11 +133,11 @@ impl State {
         self.live.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends an epoch: nothing reaches it any more, and its routes and watches go. False: it was over already.
-    fn end(&self, me: GatewayRef, why: &str) -> bool {
+    /// Ends an epoch: nothing reaches it any more, and its routes and watches go. Nothing happens where it is over.
+    fn end(&self, me: GatewayRef, why: &str) {
         let mut table = self.live.write().unwrap_or_else(PoisonError::into_inner);
         if table.get(&me.epoch).is_none_or(|live| live.me != me) {
-            return false;
+            return;
         }
         let ended = table.remove(&me.epoch);
         drop(table);
@@ -150,13 +145,6 @@ impl State {
             live.end(why);
         }
         self.sweep();
-        true
-    }
-
-    fn lose(&self, me: GatewayRef, why: &str) {
-        if self.end(me, why) {
-            self.meters.lost.increment(1);
-        }
     }
 
     fn sweep(&self) {
@@ -224,7 +212,7 @@ impl State {
         for gateway in &gone {
             self.meters.gone.increment(1);
             // If it was there it overflowed.
-            self.lose(*gateway, "it overflowed");
+            self.end(*gateway, "it overflowed");
         }
         gone
     }
