@@ -64,7 +64,7 @@ pub enum Command {
     Config(Config),
     /// Check everything that has to be right: engines, versions, rights, clocks, settings, schema, limits, the data itself.
     Doctor(Doctor),
-    /// Run the project's tests against a private PostgreSQL that is thrown away afterwards.
+    /// Run the project's tests against a PostgreSQL, a Redis and a RabbitMQ of their own, thrown away afterwards.
     Test(Test),
     /// Run the checks that read the source: format, clippy, licences and bans, house rules.
     Lint(Lint),

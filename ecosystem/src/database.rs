@@ -8,7 +8,6 @@ use crate::services::debian;
 use crate::services::postgres::{self, Options, PrivatePostgres};
 use anyhow::{Result, bail};
 use shared::config::Environment;
-use std::path::Path;
 
 /// Whether one is configured, in any of the forms that `shared::config` takes.
 pub fn is_given(settings: &Environment) -> bool {
@@ -40,19 +39,14 @@ pub fn reach(data: &DataDir, surroundings: &Surroundings) -> Result<Database> {
     Ok(Database { settings, _started: Some(started) })
 }
 
-/// The private server of this data directory.
+/// The private server of this data directory; its package is installed if it is missing and that is allowed.
 pub fn start_private(data: &DataDir, surroundings: &Surroundings, options: &Options) -> Result<PrivatePostgres> {
-    let postgres = start_server(&data.postgres(), surroundings, options)?;
+    if surroundings.may_install {
+        debian::install_missing(&[&postgres::KIND], &surroundings.machine.hints)?;
+    }
+    let postgres = PrivatePostgres::start(&data.postgres(), &surroundings.machine, options)?;
     if let Some(remark) = postgres.remark() {
         say::progress(remark);
     }
     Ok(postgres)
-}
-
-/// A server in `home`; its package is installed if it is missing and that is allowed.
-pub fn start_server(home: &Path, surroundings: &Surroundings, options: &Options) -> Result<PrivatePostgres> {
-    if surroundings.may_install {
-        debian::install_missing(&[&postgres::KIND], &surroundings.machine.hints)?;
-    }
-    PrivatePostgres::start(home, &surroundings.machine, options)
 }

@@ -1,6 +1,8 @@
 //! The launcher, tried with the real program: what it starts, what it leaves behind when it is killed, and what it says.
 #![allow(clippy::unwrap_used)] // All of this file is a test; clippy knows only the functions marked as one.
 
+#[path = "launcher/engines.rs"]
+mod engines;
 #[path = "launcher/stage.rs"]
 mod stage;
 

@@ -9,7 +9,25 @@ use client::{Broker, Memory};
 use ecosystem::services::Machine;
 use ecosystem::services::rabbitmq::{self, PrivateRabbit};
 use ecosystem::services::redis::{self, PrivateRedis};
+use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+/// For anything that has to happen; a machine with other work on it is slow.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+#[track_caller]
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn kill(pid: u32) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+}
 
 /// A directory that every user may walk through, removed at the end, and the machine as the program sees it.
 struct Ground {
@@ -106,6 +124,42 @@ fn rabbitmq_is_killed_restarted_and_removed() {
     let again = ground.rabbit("ä b").unwrap();
     assert!(!again.created());
     assert_eq!(again.url(), url);
+    again.remove().unwrap();
+    ground.assert_empty();
+}
+
+#[test]
+fn a_supervised_redis_comes_back_by_itself() {
+    let ground = Ground::new();
+    let server = PrivateRedis::start(&ground.path("home"), &ground.machine, &redis::Options::default()).unwrap();
+    let first = server.pid().unwrap();
+    kill(first);
+    eventually("another process", || server.pid().is_some_and(|pid| pid != first));
+    eventually("an answer from it", || Memory::answers(&server.url()));
+    server.remove().unwrap();
+}
+
+#[test]
+fn a_rabbitmq_that_has_just_begun_is_ended_and_one_that_never_was_whole_starts_over() {
+    let ground = Ground::new();
+    let server = PrivateRabbit::start(&ground.path("home"), &ground.machine, &rabbitmq::Options::default()).unwrap();
+    let (url, first) = (server.url(), server.pid().unwrap());
+    kill(first);
+    // Erlang is there, and for a tenth of a second deaf to signals.
+    let is_erlang =
+        |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "beam.smp\n");
+    eventually("the next one to begin", || server.pid().is_some_and(|pid| pid != first && is_erlang(pid)));
+    let since = Instant::now();
+    drop(server);
+    assert!(since.elapsed() < Duration::from_secs(25), "ended by the gentle signal, not by the last one");
+
+    // As if the launcher had been killed during the first start.
+    std::fs::remove_file(ground.path("home/finished")).unwrap();
+    std::fs::write(ground.path("home/data/mnesia/rookery@localhost/schema.DAT"), "half of it").unwrap();
+    let again = ground.rabbit("home").unwrap();
+    assert!(again.created());
+    assert_eq!(again.url(), url);
+    Broker::at(&url);
     again.remove().unwrap();
     ground.assert_empty();
 }

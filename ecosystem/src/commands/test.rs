@@ -1,16 +1,24 @@
-//! `rookery test`: the project's tests against a PostgreSQL of their own, which is made for the run and removed after it.
-//! Nothing of the machine's services is used, so they may run or not.
+//! `rookery test`: the project's tests against a PostgreSQL, a Redis and a RabbitMQ of their own, which are made for the
+//! run and removed after it. Nothing of the machine's services is used, so they may run or not.
 
 use crate::checkout::{cargo, run_to_end};
 use crate::config::Surroundings;
-use crate::services::postgres::Options;
-use crate::{cli, database, say};
-use anyhow::Result;
+use crate::services::postgres::{KIND as POSTGRES, Options as PostgresOptions, PrivatePostgres};
+use crate::services::private::Private;
+use crate::services::rabbitmq::{KIND as RABBITMQ, Options as RabbitOptions, PrivateRabbit};
+use crate::services::redis::{KIND as REDIS, Options as RedisOptions, PrivateRedis};
+use crate::services::{Kind, Server, debian};
+use crate::{cli, say};
+use anyhow::{Context, Result, anyhow};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread::{self, ScopedJoinHandle};
 
 /// Where the tests find a server that they may make databases in: a superuser's URL.
 const DATABASE: &str = "ROOKERY_TEST_DATABASE_URL";
+/// Where they find servers for keys and queues of their own. What they kill or fill they start themselves.
+const MEMORY: &str = "ROOKERY_TEST_REDIS_URL";
+const BROKER: &str = "ROOKERY_TEST_AMQP_URL";
 /// Read by the fault tests: how thorough to be.
 const FAULTS: &str = "ROOKERY_TEST_FAULTS";
 const DIRECTORY: &str = "rookery-test-";
@@ -21,18 +29,84 @@ pub fn run(arguments: &cli::Test, surroundings: &Surroundings) -> Result<ExitCod
     if arguments.faults {
         command.env(FAULTS, "1");
     }
-    if surroundings.settings.get(DATABASE).is_some() {
-        say::progress(format!("using the database that {DATABASE} names"));
-        return run_to_end(command);
-    }
     let temporary = &surroundings.machine.temporary;
     sweep(temporary);
     let home = temporary.join(format!("{DIRECTORY}{}", std::process::id()));
-    let postgres = database::start_server(&home, surroundings, &Options::for_tests())?;
-    command.env(DATABASE, postgres.url());
+    let engines = Engines::start(&home, surroundings)?;
+    command.envs(engines.urls());
     let ended = run_to_end(command);
-    postgres.remove()?;
+    engines.remove(&home)?;
     ended
+}
+
+/// Those that nobody has named.
+#[derive(Default)]
+struct Engines {
+    postgres: Option<PrivatePostgres>,
+    redis: Option<PrivateRedis>,
+    rabbitmq: Option<PrivateRabbit>,
+}
+
+impl Engines {
+    /// Side by side: RabbitMQ takes some seconds.
+    fn start(home: &Path, surroundings: &Surroundings) -> Result<Self> {
+        let all: [(&str, &'static Kind); 3] = [(DATABASE, &POSTGRES), (MEMORY, &REDIS), (BROKER, &RABBITMQ)];
+        let wanted = |name: &str| surroundings.settings.get(name).is_none();
+        for (name, kind) in all.iter().filter(|(name, _)| !wanted(name)) {
+            say::progress(format!("using the {} that {name} names", kind.name));
+        }
+        let kinds: Vec<_> = all.iter().filter(|(name, _)| wanted(name)).map(|(_, kind)| *kind).collect();
+        if kinds.is_empty() {
+            return Ok(Self::default());
+        }
+        if surroundings.may_install {
+            debian::install_missing(&kinds, &surroundings.machine.hints)?;
+        }
+        let machine = &surroundings.machine;
+        let started = thread::scope(|scope| {
+            let postgres = wanted(DATABASE).then(|| {
+                scope.spawn(|| PrivatePostgres::start(&home.join("postgres"), machine, &PostgresOptions::for_tests()))
+            });
+            let redis = wanted(MEMORY)
+                .then(|| scope.spawn(|| PrivateRedis::start(&home.join("redis"), machine, &RedisOptions::for_tests())));
+            let rabbitmq = wanted(BROKER).then(|| {
+                scope.spawn(|| PrivateRabbit::start(&home.join("rabbitmq"), machine, &RabbitOptions::for_tests()))
+            });
+            // All are waited for before one that failed takes the others down.
+            let (postgres, redis, rabbitmq) = (joined(postgres), joined(redis), joined(rabbitmq));
+            Ok(Self { postgres: postgres?, redis: redis?, rabbitmq: rabbitmq? })
+        });
+        if started.is_err() {
+            drop(std::fs::remove_dir_all(home));
+        }
+        started
+    }
+
+    fn urls(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let urls = [
+            (DATABASE, self.postgres.as_ref().map(Private::url)),
+            (MEMORY, self.redis.as_ref().map(Private::url)),
+            (BROKER, self.rabbitmq.as_ref().map(Private::url)),
+        ];
+        urls.into_iter().filter_map(|(name, url)| Some((name, url?)))
+    }
+
+    fn remove(self, home: &Path) -> Result<()> {
+        self.postgres.map_or(Ok(()), Private::remove)?;
+        self.redis.map_or(Ok(()), Private::remove)?;
+        self.rabbitmq.map_or(Ok(()), Private::remove)?;
+        match std::fs::remove_dir_all(home) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", home.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn joined<S: Server>(thread: Option<ScopedJoinHandle<'_, Result<Private<S>>>>) -> Result<Option<Private<S>>> {
+    let panicked = |_| Err(anyhow!("a service could not be started: it panicked"));
+    thread.map(|thread| thread.join().unwrap_or_else(panicked)).transpose()
 }
 
 /// The whole workspace, unless the filter names packages; and all of it, even when a part fails.

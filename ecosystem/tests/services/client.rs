@@ -13,6 +13,10 @@ impl Memory {
         Self(redis::Client::open(url).unwrap().get_connection().unwrap())
     }
 
+    pub fn answers(url: &str) -> bool {
+        redis::Client::open(url).unwrap().get_connection().is_ok()
+    }
+
     pub fn set(&mut self, key: &str) {
         redis::cmd("SET").arg(key).arg(1).exec(&mut self.0).unwrap();
     }

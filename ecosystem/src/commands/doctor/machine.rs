@@ -1,16 +1,16 @@
 //! The machine's part of `rookery doctor`: limits, ports, programs, disk, the privacy of the secrets.
 
 use super::{Finding, Level};
-use crate::config::Surroundings;
+use crate::config::{Surroundings, is_given};
 use crate::data_dir::DataDir;
 use crate::database;
-use crate::services::{NotInstalled, postgres};
+use crate::services::{self, NotInstalled, postgres};
 use anyhow::Result;
 use rustix::process::{Resource, getrlimit};
 use shared::config::Config;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Files that are open beside sockets: the log, the database's connections, epoll.
 const OTHER_FILES: u64 = 256;
@@ -23,6 +23,7 @@ pub fn look(config: &Config, data: &DataDir, surroundings: &Surroundings) -> Res
         findings.push(server_program(surroundings));
         findings.extend(secrets(data.path()));
     }
+    findings.extend(cluster_programs(surroundings));
     Ok(findings)
 }
 
@@ -54,6 +55,20 @@ fn server_program(surroundings: &Surroundings) -> Finding {
         }
         None => Finding::new(Level::Fail, "postgres", NotInstalled(&postgres::KIND).to_string()),
     }
+}
+
+/// Wanted by `up --cluster` and `test` only, so a machine without them is not ill.
+fn cluster_programs(surroundings: &Surroundings) -> Vec<Finding> {
+    let hints = &surroundings.machine.hints;
+    let redis = services::redis::found(hints).map(|found| (found.version, found.path));
+    let rabbitmq = services::rabbitmq::found(hints).map(|found| (found.version, found.path));
+    let engines = [("redis", &services::redis::KIND, redis), ("rabbitmq", &services::rabbitmq::KIND, rabbitmq)];
+    let wanted = engines.into_iter().filter(|(_, kind, _)| !is_given(&surroundings.settings, kind.elsewhere));
+    let finding = |(subject, kind, found): (_, _, Option<(String, PathBuf)>)| match found {
+        Some((version, path)) => Finding::new(Level::Ok, subject, format!("version {version}: {}", path.display())),
+        None => Finding::new(Level::Warn, subject, format!("{}; for `up --cluster` and `test`", NotInstalled(kind))),
+    };
+    wanted.map(finding).collect()
 }
 
 fn space(data: &Path) -> Finding {
