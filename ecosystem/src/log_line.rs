@@ -30,7 +30,7 @@ impl LogLine {
         self.0.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// One line. `process` stands for a line that does not say whose it is. The module that said it is left out.
+    /// One line, the fields by name. `process` stands for a line that does not say whose it is. The module that said it is left out.
     pub fn readable(&self, process: &str) -> String {
         let said = self.text("process");
         let process = if said.is_empty() { process } else { said };
@@ -79,7 +79,7 @@ mod tests {
         let line = LogLine::parse(line).unwrap();
         assert_eq!(
             line.readable("other"),
-            "2026-11-20T14:11:49.030Z  INFO gateway-1 logged in user.id=01a1 why=\"two words\" tries=3 method=POST"
+            "2026-11-20T14:11:49.030Z  INFO gateway-1 logged in tries=3 user.id=01a1 why=\"two words\" method=POST"
         );
         assert!(!line.is_alarming());
     }
@@ -88,7 +88,7 @@ mod tests {
     fn nothing_in_a_field_looks_like_another_line() {
         let line = r#"{"timestamp":"t","level":"WARN","message":"a\nb\u001b[2J","x":"\r\u009b"}"#;
         let line = LogLine::parse(line).unwrap();
-        assert_eq!(line.readable("up"), "t  WARN up a\\nb\\u{1b}[2J x=\\r\\u{9b}");
+        assert_eq!(line.readable("up"), "t  WARN up a\\nb\\u{1b}[2J x=\"\\r\\u{9b}\"");
         assert!(line.is_alarming() && LogLine::parse("rookery: no").is_none() && LogLine::parse("[1]").is_none());
     }
 }

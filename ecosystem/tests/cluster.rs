@@ -143,8 +143,8 @@ fn a_killed_launcher_leaves_no_process_and_nothing_that_blocks_the_next() {
     cluster.up.wait();
     eventually("all to be gone", || pids.iter().all(|pid| !lives(*pid)));
     // The port is free again, and so is the directory.
-    let port = address.rsplit(':').next().unwrap();
-    drop(TcpListener::bind(("127.0.0.1", port.parse().unwrap())).unwrap());
+    let port = address.strip_prefix("http://").unwrap();
+    eventually("the port to be free", || TcpListener::bind(port).is_ok());
     let one_each = ["--cluster", "--gateways", "1", "--workers", "1"];
     let up = world.stage.up_by("data", &one_each, &world.settings());
     assert_eq!(Cluster { stage: &world.stage, up }.pids().len(), 2);

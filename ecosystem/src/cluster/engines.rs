@@ -4,10 +4,10 @@
 use super::processes::Service;
 use crate::config::{Surroundings, is_given};
 use crate::data_dir::DataDir;
-use crate::services::postgres::{self, PrivatePostgres};
+use crate::services::postgres::{KIND as POSTGRES, Options as PostgresOptions, PrivatePostgres};
 use crate::services::private::Private;
-use crate::services::rabbitmq::{self, PrivateRabbit};
-use crate::services::redis::{self, PrivateRedis};
+use crate::services::rabbitmq::{KIND as RABBITMQ, Options as RabbitOptions, PrivateRabbit};
+use crate::services::redis::{KIND as REDIS, Options as RedisOptions, PrivateRedis};
 use crate::services::{Kind, Server, debian};
 use crate::{database, say};
 use anyhow::{Result, anyhow};
@@ -26,7 +26,7 @@ impl Engines {
         let settings = &surroundings.settings;
         let (with_postgres, with_redis, with_rabbitmq) =
             (!database::is_given(settings), !is_given(settings, "REDIS_URL"), !is_given(settings, "AMQP_URL"));
-        let kinds = [(with_postgres, &postgres::KIND), (with_redis, &redis::KIND), (with_rabbitmq, &rabbitmq::KIND)];
+        let kinds = [(with_postgres, &POSTGRES), (with_redis, &REDIS), (with_rabbitmq, &RABBITMQ)];
         let kinds: Vec<&'static Kind> = kinds.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind).collect();
         if kinds.is_empty() {
             return Ok(Self { postgres: None, redis: None, rabbitmq: None });
@@ -37,16 +37,15 @@ impl Engines {
         }
         say::progress(format!("starting {}", names.join(", ")));
         let machine = &surroundings.machine;
-        let options = postgres::Options::default();
-        let options = postgres::Options { max_connections: options.max_connections.max(connections), ..options };
+        let options = PostgresOptions::default();
+        let options = PostgresOptions { max_connections: options.max_connections.max(connections), ..options };
         thread::scope(|scope| {
             let postgres =
                 with_postgres.then(|| scope.spawn(|| PrivatePostgres::start(&data.postgres(), machine, &options)));
             let redis = with_redis
-                .then(|| scope.spawn(|| PrivateRedis::start(&data.redis(), machine, &redis::Options::default())));
-            let rabbitmq = with_rabbitmq.then(|| {
-                scope.spawn(|| PrivateRabbit::start(&data.rabbitmq(), machine, &rabbitmq::Options::default()))
-            });
+                .then(|| scope.spawn(|| PrivateRedis::start(&data.redis(), machine, &RedisOptions::default())));
+            let rabbitmq = with_rabbitmq
+                .then(|| scope.spawn(|| PrivateRabbit::start(&data.rabbitmq(), machine, &RabbitOptions::default())));
             // All are waited for before one that failed takes the others down.
             let (postgres, redis, rabbitmq) = (started(postgres), started(redis), started(rabbitmq));
             Ok(Self { postgres: postgres?, redis: redis?, rabbitmq: rabbitmq? })
@@ -65,9 +64,9 @@ impl Engines {
 
     pub fn services(&self) -> Vec<Service> {
         vec![
-            service(&postgres::KIND, self.postgres.as_ref()),
-            service(&redis::KIND, self.redis.as_ref()),
-            service(&rabbitmq::KIND, self.rabbitmq.as_ref()),
+            service(&POSTGRES, self.postgres.as_ref()),
+            service(&REDIS, self.redis.as_ref()),
+            service(&RABBITMQ, self.rabbitmq.as_ref()),
         ]
     }
 }

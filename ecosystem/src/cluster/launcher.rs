@@ -62,7 +62,7 @@ pub struct Launcher {
     queue: mpsc::Receiver<Event>,
     lives: u64,
     /// All were ready once: from then on nothing that a process does ends the launcher.
-    is_up: bool,
+    pub(super) is_up: bool,
 }
 
 impl Launcher {

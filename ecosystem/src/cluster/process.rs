@@ -5,12 +5,13 @@
 use super::{Role, readiness::Readiness, tether};
 use crate::{BadConfiguration, config::Surroundings, say};
 use anyhow::{Context, Result};
+use shared::routing::redis::RedisRouting;
 use shared::{
     bus::{Bus, rabbit::RabbitBus},
     config::{Config, ConfigError, Environment},
     lifecycle::{self, Backoff, Stop},
     probe::Probe,
-    routing::{Routing, redis::RedisRouting},
+    routing::Routing,
     store::{Store, StoreError},
     telemetry,
 };

@@ -23,24 +23,22 @@ pub struct Reload {
 
 impl Launcher {
     pub(super) fn begin_reload(&mut self) {
-        if self.reload.is_some() {
-            tracing::warn!("a reload is under way already");
+        if self.reload.is_some() || !self.is_up {
+            tracing::warn!("not reloaded: a start or a reload is under way");
             return;
         }
         let number = self.report.as_ref().map_or(1, |report| report.number + 1);
         self.report = Some(processes::Reload { number, outcome: Outcome::Running, words: "under way".to_owned() });
         let size = self.order.size;
         let old = self.members.keys().cloned().collect();
-        self.reload = Some(Reload { begun: clock::monotonic(), old, new: Vec::new(), turned: false });
         tracing::info!("reload: new processes are started");
         let new = self.add(Role::Worker, size.workers, Duty::Trial).and_then(|mut workers| {
             workers.extend(self.add(Role::Gateway, size.gateways, Duty::Trial)?);
             Ok(workers)
         });
-        match (new, &mut self.reload) {
-            (Ok(new), Some(reload)) => reload.new = new,
-            (Ok(_), None) => {}
-            (Err(error), _) => self.fail_reload(&format!("{error:#}")),
+        match new {
+            Ok(new) => self.reload = Some(Reload { begun: clock::monotonic(), old, new, turned: false }),
+            Err(error) => self.fail_reload(&format!("{error:#}")),
         }
     }
 

@@ -60,9 +60,11 @@ impl Life {
         Some(Self { pid, born })
     }
 
-    /// A zombie's life is over; somebody else has to take note of it.
+    /// A zombie's life is over, somebody else has to take note of it; but its other threads may be on their way out yet.
     fn lasts(&self) -> bool {
-        stat(self.pid).is_some_and(|(state, born)| born == self.born && !matches!(state.as_str(), "Z" | "X"))
+        let threads = || std::fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
+        let is_over = |state: &str| matches!(state, "Z" | "X") && threads() <= 1;
+        stat(self.pid).is_some_and(|(state, born)| born == self.born && !is_over(&state))
     }
 }
 

@@ -22,21 +22,13 @@ pub fn run(arguments: &cli::Logs, surroundings: &Surroundings) -> Result<ExitCod
     let directory = log_dir(&arguments.place, surroundings);
     let file = if arguments.errors { "error.log" } else { "combined.log" };
     let wanted = |name: &str| arguments.name.as_deref().is_none_or(|wanted| is_meant(wanted, name));
-    let mut sources = sources(&directory, file, &wanted)?;
-    let Some(name) = &arguments.name else {
-        if sources.is_empty() {
-            bail!("there is no log at {}", directory.join(file).display());
-        }
-        return show(arguments, sources, || self::sources(&directory, file, &wanted));
-    };
-    if sources.is_empty() {
-        bail!("nobody called {name} has a log in {}", directory.display());
+    let look = || sources(&directory, file, wanted);
+    let mut sources = look();
+    match &arguments.name {
+        _ if !sources.is_empty() => {}
+        None => bail!("there is no log at {}", directory.join(file).display()),
+        Some(name) => bail!("nobody called {name} has a log in {}", directory.display()),
     }
-    sources.sort_by(|a, b| a.name.cmp(&b.name));
-    show(arguments, sources, || self::sources(&directory, file, &wanted))
-}
-
-fn show(arguments: &cli::Logs, mut sources: Vec<Source>, look: impl Fn() -> Result<Vec<Source>>) -> Result<ExitCode> {
     let mut lines = Vec::new();
     for source in &mut sources {
         lines.extend(source.end(arguments.lines)?);
@@ -53,7 +45,7 @@ fn show(arguments: &cli::Logs, mut sources: Vec<Source>, look: impl Fn() -> Resu
         }
         read = say::text(text(&in_order(lines), arguments.json));
         // Processes that have come since: all that they have said is new.
-        for new in look()? {
+        for new in look() {
             if sources.iter().all(|source| source.path != new.path) {
                 sources.push(new);
             }
@@ -68,13 +60,13 @@ fn is_meant(wanted: &str, name: &str) -> bool {
 }
 
 /// The launcher's (or the one process's) file, and those in directories beside it.
-fn sources(directory: &Path, file: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<Source>> {
+fn sources(directory: &Path, file: &str, wanted: impl Fn(&str) -> bool) -> Vec<Source> {
     let mut found: Vec<(String, PathBuf)> = vec![(LAUNCHER.to_owned(), directory.join(file))];
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         found.push((entry.file_name().to_string_lossy().into_owned(), entry.path().join(file)));
     }
     let there = found.into_iter().filter(|(name, path)| wanted(name) && path.is_file());
-    Ok(there.map(|(name, path)| Source::new(name, path)).collect())
+    there.map(|(name, path)| Source::new(name, path)).collect()
 }
 
 /// A line of a file, and whose it is.

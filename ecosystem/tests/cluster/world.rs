@@ -156,9 +156,10 @@ impl Api {
     }
 }
 
-/// A process that still does anything: a zombie waits only for somebody to take note of its end.
+/// A process that still does anything: a zombie without threads waits only for somebody to take note of its end.
 pub fn lives(pid: u32) -> bool {
-    state(pid).is_some_and(|state| state != "Z" && state != "X")
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    state(pid).is_some_and(|state| !matches!(state.as_str(), "Z" | "X") || threads() > 1)
 }
 
 pub fn state(pid: u32) -> Option<String> {

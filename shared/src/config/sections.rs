@@ -1,5 +1,11 @@
 //! The settings themselves, by the part of the program that uses them.
 
+mod cluster;
+mod log;
+
+pub use cluster::ClusterConfig;
+pub use log::LogConfig;
+
 use super::reader::{ConfigError, Environment, Reader, Secret, Setting};
 use std::{net::IpAddr, time::Duration};
 
@@ -87,30 +93,6 @@ pub struct WorkerConfig {
     pub sequencers: usize,
 }
 
-/// What gateways and workers of several processes need beside PostgreSQL; `rookery up` alone does without.
-#[derive(Clone, Debug)]
-pub struct ClusterConfig {
-    pub redis: Option<Secret>,
-    pub amqp: Option<Secret>,
-    /// In front of every key in Redis and every queue in RabbitMQ.
-    pub name: String,
-    /// Silence after which a worker's connection to RabbitMQ is given up, twice over, and its partitions pass on.
-    pub amqp_heartbeat: Duration,
-    /// Where one process of a cluster says how it is: health and metrics.
-    pub probe: std::net::SocketAddr,
-}
-
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    pub level: String,
-    pub json: bool,
-    /// Where `combined.log` and `error.log` go, beside the terminal.
-    pub directory: Option<std::path::PathBuf>,
-    pub file_bytes: u64,
-    /// Of several on one machine or in one collection of logs; letters, digits, `-`, `_` and `.`.
-    pub process: Option<String>,
-}
-
 const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
     Setting { name, aliases: &[], default, meaning, secret: false }
 }
@@ -154,8 +136,8 @@ impl Config {
                 sequencers: reader.number(setting("SEQUENCERS", "2", "Appending connections per worker"), 1..=16)
                     as usize,
             },
-            cluster: cluster(reader),
-            log: log(reader),
+            cluster: cluster::read(reader),
+            log: log::read(reader),
         }
     }
 }
@@ -352,114 +334,6 @@ fn store(reader: &mut Reader<'_>) -> StoreConfig {
         .number(setting("DATABASE_POOL", "16", "Connections for requests, beside those of the sequencers"), 2..=1000)
         as usize;
     StoreConfig { url: Secret::new(url), schema, pool }
-}
-
-fn cluster(reader: &mut Reader<'_>) -> ClusterConfig {
-    let redis = reader.parsed(
-        Setting {
-            name: "REDIS_URL",
-            aliases: &["REDIS_URI"],
-            default: "",
-            meaning: "Redis 7 or newer: redis://user:password@host:6379/0, rediss:// for TLS; `rookery up --cluster` starts a private one without it",
-            secret: true,
-        },
-        // The last one: through a socket in a directory, as the private one is.
-        |text| address(text, &["redis", "rediss", "redis+unix"]),
-    );
-    let amqp = reader.parsed(
-        Setting {
-            name: "AMQP_URL",
-            aliases: &["RABBITMQ_URL", "RABBITMQ_URI"],
-            default: "",
-            meaning: "RabbitMQ: amqp://user:password@host:5672/vhost, amqps:// for TLS; `rookery up --cluster` starts a private one without it",
-            secret: true,
-        },
-        |text| address(text, &["amqp", "amqps"]),
-    );
-    let name = reader.parsed(
-        setting(
-            "CLUSTER_NAME",
-            "rookery",
-            "In front of every key and queue: one Redis and RabbitMQ may serve several clusters",
-        ),
-        |text| match text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-            && text.len() <= 64
-        {
-            true => Ok(text.to_owned()),
-            false => Err("may contain A-Z a-z 0-9 - _ only, 64 at most".to_owned()),
-        },
-    );
-    let amqp_heartbeat = reader.number(
-        setting(
-            "AMQP_HEARTBEAT_SECONDS",
-            "1",
-            "Heartbeat of workers to RabbitMQ: one that is stopped loses its partitions after two to three of these",
-        ),
-        1..=60,
-    );
-    let host = reader.parsed(
-        setting("PROBE_HOST", "127.0.0.1", "Address for the health and metrics of one process of a cluster"),
-        |text| text.parse::<IpAddr>().map_err(|_| "must be an IP address".to_owned()),
-    );
-    let port =
-        reader.number(setting("PROBE_PORT", "0", "Port for them, under `rookery up --cluster` the first of a row; 0 takes a free one, which log and status name"), 0..=65535);
-    ClusterConfig {
-        redis,
-        amqp,
-        name: name.unwrap_or_default(),
-        amqp_heartbeat: Duration::from_secs(amqp_heartbeat),
-        probe: (host.unwrap_or(IpAddr::from([127, 0, 0, 1])), port as u16).into(),
-    }
-}
-
-/// An address with one of these schemes and a host; its parts are the driver's to judge.
-fn address(text: &str, schemes: &[&str]) -> Result<Secret, String> {
-    let rest = text.split_once("://").filter(|(scheme, _)| schemes.contains(scheme)).map(|(_, rest)| rest);
-    match rest {
-        Some(rest) if !rest.is_empty() => Ok(Secret::new(text)),
-        _ => Err(format!("must begin with {}://", schemes.join(":// or "))),
-    }
-}
-
-fn log(reader: &mut Reader<'_>) -> LogConfig {
-    LogConfig {
-        level: reader
-            .parsed(setting("LOG_LEVEL", "info", "error, warn, info, debug, or filters like gateway=debug"), |text| {
-                crate::telemetry::check_level(text).map(|()| text.to_owned())
-            })
-            .unwrap_or_default(),
-        json: reader
-            .parsed(setting("LOG_FORMAT", "text", "text for people, json for programs"), |text| match text {
-                "text" => Ok(false),
-                "json" => Ok(true),
-                _ => Err("must be text or json".to_owned()),
-            })
-            .unwrap_or(false),
-        directory: reader
-            .text(setting("LOG_DIR", "", "Directory for combined.log and error.log; `rookery up` uses ./logs"))
-            .map(Into::into),
-        file_bytes: reader.number(
-            setting("LOG_FILE_BYTES", "10485760", "Size at which a log file is turned; five are kept"),
-            65_536..=1 << 40,
-        ),
-        process: reader.parsed(
-            setting(
-                "PROCESS_NAME",
-                "",
-                "Name of this process in its log lines; `rookery up --cluster` gives each its own",
-            ),
-            |text| plain_name(text).map(str::to_owned),
-        ),
-    }
-}
-
-/// A name that can stand anywhere: in a queue's name, in a path, in JSON.
-fn plain_name(text: &str) -> Result<&str, String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    match text.len() <= 64 && text.bytes().all(plain) {
-        true => Ok(text),
-        false => Err("may contain A-Z a-z 0-9 - _ . only, 64 at most".to_owned()),
-    }
 }
 
 /// Prisma's `?schema=` is not PostgreSQL's; it becomes the search path.

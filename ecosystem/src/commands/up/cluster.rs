@@ -16,7 +16,7 @@ use shared::config::Config;
 use shared::lifecycle::{Backoff, EXIT_INTERRUPTED, Stop};
 use shared::store::{Store, StoreError};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Of one process to PostgreSQL beside its pool and its sequencers: locks, and a little room.
@@ -36,49 +36,62 @@ pub fn run(arguments: &cli::Up, scene: &Scene, claim: &mut Claim) -> Result<()> 
     // One thread, this one: see `launcher`.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-    let (stop, engines) = (Stop::default(), Rc::new(engines));
+    let (stop, engines) = (Stop::default(), Arc::new(engines));
     let ended = runtime.block_on(async {
         tokio::spawn(listen(&stop)?);
-        if !migrate(&config, &stop).await? {
-            return Ok(());
+        let ended = launch(&config, size, made, &stop, engines.clone(), scene, claim).await;
+        // Not on this thread, which has to hear a second signal meanwhile.
+        let ending = tokio::task::spawn_blocking(move || drop(engines));
+        tokio::select! {
+            _ = ending => {}
+            () = stop.ended() => {}
         }
-        let port = SocketAddr::from((config.http.host, config.http.port));
-        let listener = gateway::server::listen(port, BACKLOG).with_context(|| format!("cannot listen on {port}"))?;
-        let address = listener.local_addr().context("the port has no address")?;
-        let secret = settings.get("JWT_SECRET").map(|secret| ("JWT_SECRET".to_owned(), secret.to_owned()));
-        let blueprint = Blueprint {
-            program: scene.surroundings.program.clone(),
-            listener: listener.into_std().context("cannot share the port")?,
-            environment: made,
-            secrets: secret.into_iter().collect(),
-            logs: scene.logs.clone(),
-            probe_port: config.cluster.probe.port(),
-        };
-        let watched = engines.clone();
-        let launcher = Launcher::new(Order {
-            size,
-            blueprint,
-            console: Console::start(config.log.json).context("cannot start a thread")?,
-            board: Board::of(&scene.data),
-            drain: config.http.drain,
-            services: Box::new(move || watched.services()),
-        });
-        let up = |processes: &Processes| {
-            announce(claim, address);
-            banner(
-                scene,
-                address,
-                rows(processes),
-                "Ctrl-C, or `rookery down`; `rookery reload` replaces all processes",
-            );
-        };
-        launcher.run(&stop, up).await
+        ended
     });
     if stop.is_ended() {
         // The services get their end from the kernel, as everybody who is still there.
         std::process::exit(EXIT_INTERRUPTED);
     }
     ended
+}
+
+/// From the services being there until no process is left.
+async fn launch(
+    config: &Config,
+    size: Size,
+    made: Vec<(String, String)>,
+    stop: &Stop,
+    engines: Arc<Engines>,
+    scene: &Scene,
+    claim: &mut Claim,
+) -> Result<()> {
+    if !migrate(config, stop).await? {
+        return Ok(());
+    }
+    let port = SocketAddr::from((config.http.host, config.http.port));
+    let listener = gateway::server::listen(port, BACKLOG).with_context(|| format!("cannot listen on {port}"))?;
+    let address = listener.local_addr().context("the port has no address")?;
+    let blueprint = Blueprint {
+        program: scene.surroundings.program.clone(),
+        listener: listener.into_std().context("cannot share the port")?,
+        environment: made,
+        secrets: vec![("JWT_SECRET".to_owned(), config.auth.secret.expose().to_owned())],
+        logs: scene.logs.clone(),
+        probe_port: config.cluster.probe.port(),
+    };
+    let launcher = Launcher::new(Order {
+        size,
+        blueprint,
+        console: Console::start(config.log.json).context("cannot start a thread")?,
+        board: Board::of(&scene.data),
+        drain: config.http.drain,
+        services: Box::new(move || engines.services()),
+    });
+    let up = |processes: &Processes| {
+        announce(claim, address);
+        banner(scene, address, rows(processes), "Ctrl-C, or `rookery down`; `rookery reload` replaces all processes");
+    };
+    launcher.run(stop, up).await
 }
 
 /// What all processes may open to PostgreSQL together, twice: in a reload the old and the new are there.
