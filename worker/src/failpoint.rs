@@ -13,10 +13,16 @@
 mod copies;
 
 use shared::bus::CommandConsumer;
-use std::sync::{
-    LazyLock,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
+
+/// When the second copy comes: most clients have long forgotten, and `executed` has not.
+const COPY_LATER: Duration = Duration::from_secs(10);
 
 static ARMED: LazyLock<Vec<Armed>> = LazyLock::new(|| {
     let text = shared::config::failpoint().unwrap_or_default();
@@ -61,7 +67,7 @@ pub fn is_mutant(name: &str) -> bool {
 /// A consumer that delivers some of its batches three times, where that was asked for.
 pub fn consumer(consumer: Box<dyn CommandConsumer>) -> Box<dyn CommandConsumer> {
     match armed("duplicate_every").and_then(Armed::count) {
-        Some(every) => Box::new(copies::Copies::new(consumer, every)),
+        Some(every) => Box::new(copies::Copies::new(consumer, every, COPY_LATER)),
         None => consumer,
     }
 }

@@ -84,6 +84,11 @@ impl Worker {
         self.shared.places.active().into_iter().map(|(partition, _)| partition).collect()
     }
 
+    /// Gives one of them to the next in line, as it does by itself where it has more than its share.
+    pub fn give_one_up(&self) -> Option<u16> {
+        self.shared.places.give_one_up(0)
+    }
+
     /// Waits until everything has ended after a stop: what was taken is stored, handed on and acknowledged.
     pub async fn join(mut self) {
         while self.tasks.join_next().await.is_some() {}

@@ -72,3 +72,57 @@ impl Fanout {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Secret, StoreConfig},
+        domain::GatewayId,
+        routing::{Inbox, Routing, local::LocalRouting},
+        store::Store,
+    };
+    use std::collections::BTreeMap;
+
+    /// PostgreSQL is never asked.
+    fn fanout(routing: &LocalRouting) -> Arc<Fanout> {
+        let config = StoreConfig { url: Secret::new("postgres://nowhere/none".to_owned()), schema: None, pool: 1 };
+        Arc::new(Fanout::new(Store::new(&config).expect("a pool"), Arc::new(routing.clone())))
+    }
+
+    /// What an inbox was told of each person, word by word.
+    async fn heard(inbox: &mut Box<dyn Inbox>) -> BTreeMap<UserId, Vec<bool>> {
+        let mut heard: BTreeMap<UserId, Vec<bool>> = BTreeMap::new();
+        while let Ok(entry) = tokio::time::timeout(std::time::Duration::ZERO, inbox.recv()).await {
+            for item in entry.expect("an inbox").items {
+                let InboxItem::Events { events, to } = item else { panic!("{item:?}") };
+                let data: serde_json::Value = serde_json::from_slice(&events[0].data).expect("JSON");
+                heard.entry(to[0]).or_default().push(data["online"].as_bool().expect("yes or no"));
+            }
+        }
+        heard
+    }
+
+    #[tokio::test]
+    async fn watchers_are_told_what_is_so_whatever_has_happened() {
+        let routing = LocalRouting::new();
+        let (home, _home) = routing.join(GatewayId::new()).await.unwrap();
+        let (watcher, mut inbox) = routing.join(GatewayId::new()).await.unwrap();
+        let (here, gone, unwatched) = (UserId::new(), UserId::new(), UserId::new());
+        routing.watch(watcher, vec![here, gone]).await.unwrap();
+        routing.add_routes(home, vec![here, unwatched]).await.unwrap();
+        fanout(&routing).announce(&[gone, here, unwatched, here]).await.unwrap();
+        assert_eq!(heard(&mut inbox).await, BTreeMap::from([(here, vec![true]), (gone, vec![false])]));
+    }
+
+    #[tokio::test]
+    async fn very_many_at_once_fit_an_inbox() {
+        let routing = LocalRouting::new();
+        let (watcher, mut inbox) = routing.join(GatewayId::new()).await.unwrap();
+        let users: Vec<UserId> = (0..15_000).map(|_| UserId::new()).collect();
+        routing.watch(watcher, users.clone()).await.unwrap();
+        fanout(&routing).announce(&users).await.unwrap();
+        let heard = heard(&mut inbox).await;
+        assert!(heard.len() == users.len() && heard.values().all(|words| *words == [false]));
+    }
+}
