@@ -41,8 +41,10 @@ pub fn install_missing(kinds: &[&'static Kind], hints: &Hints) -> Result<()> {
         // Somebody has decided already what is started on this machine.
         false => None,
     };
+    // What is there already is somebody's.
+    let new: Vec<_> = missing.iter().flat_map(|kind| kind.services).filter(|service| !is_set_up(service)).collect();
     install(&packages)?;
-    missing.iter().flat_map(|kind| kind.services).for_each(|service| disable(service));
+    new.into_iter().for_each(|service| disable(service));
     Ok(())
 }
 
@@ -79,9 +81,18 @@ fn may_be_ours(policy: &Path) -> bool {
     !policy.exists() || std::fs::read_to_string(policy).is_ok_and(|text| text.contains(MARK))
 }
 
-/// Not started at the next boot either. Where there is no such service or no such tool, nothing starts it.
+fn is_set_up(service: &str) -> bool {
+    let unit = Path::new("/lib/systemd/system").join(format!("{service}.service"));
+    unit.exists() || Path::new("/etc/init.d").join(service).exists()
+}
+
+/// Not started at the next boot either, whichever of the two starts it there. Where a tool is not, it starts nothing.
 fn disable(service: &str) {
-    drop(Command::new("/usr/sbin/update-rc.d").args([service, "disable"]).stdin(Stdio::null()).output());
+    for (tool, arguments) in
+        [("/usr/sbin/update-rc.d", [service, "disable"]), ("/usr/bin/systemctl", ["disable", service])]
+    {
+        drop(Command::new(tool).args(arguments).stdin(Stdio::null()).output());
+    }
 }
 
 fn install(packages: &[&str]) -> Result<()> {

@@ -34,7 +34,7 @@ pub static KIND: Kind = Kind {
     // would be outlived. What RabbitMQ has confirmed of durable queues survives it.
     orphaned: Signal::KILL,
     complaints: &["Error during startup", "init terminating", "not found", "could_not"],
-    services: &["rabbitmq-server"],
+    services: &["rabbitmq-server", "epmd"],
     missing: |hints| found(hints).is_none(),
 };
 
