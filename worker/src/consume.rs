@@ -32,8 +32,6 @@ use tokio::{
 const WAITING_MAX: usize = 64;
 /// Who gives up a place waits so long at most until all that came over it is stored, handed on and acknowledged.
 const FINISH_MAX: Duration = Duration::from_secs(5);
-/// How often it is looked whether the bus is there again; this asks nobody.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// A batch with the way to acknowledge it.
 pub struct Taken {
@@ -121,9 +119,13 @@ impl Pump {
     /// Until the next try makes sense.
     async fn wait(&self, backoff: &mut Backoff) {
         self.stop.sleep(backoff.next()).await;
-        while self.shared.bus.state() == BusState::Away && !self.stop.is_stopped() {
+        if self.shared.bus.state() == BusState::Away {
             backoff.reset();
-            self.stop.sleep(LOOK).await;
+            let mut status = self.shared.bus.watch();
+            tokio::select! {
+                _ = status.wait_for(|status| status.state != BusState::Away) => {}
+                () = self.stop.stopped() => {}
+            }
         }
     }
 

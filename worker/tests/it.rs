@@ -10,6 +10,8 @@ mod gateway;
 mod outbox;
 #[path = "it/partitions.rs"]
 mod partitions;
+#[path = "it/rabbit.rs"]
+mod rabbit;
 #[path = "it/slow.rs"]
 mod slow;
 #[path = "it/sweep.rs"]

@@ -33,9 +33,13 @@ pub struct Gateway {
 
 impl Gateway {
     pub async fn join(world: &World, people: &[UserId]) -> Self {
+        Self::join_on(world.bus.clone(), world, people).await
+    }
+
+    pub async fn join_on(bus: Arc<dyn Bus>, world: &World, people: &[UserId]) -> Self {
         let (me, inbox) = world.routing.join(GatewayId::new()).await.unwrap();
         world.routing.add_routes(me, people.to_vec()).await.unwrap();
-        Self { me, inbox, bus: world.bus.clone(), tickets: 0 }
+        Self { me, inbox, bus, tickets: 0 }
     }
 
     /// As one batch, to the partition of the first one's conversation; returns their tickets.
@@ -117,6 +121,10 @@ struct Lane {
 
 impl Talk {
     pub async fn begin(world: &World) -> Self {
+        Self::begin_on(world.bus.clone(), world).await
+    }
+
+    pub async fn begin_on(bus: Arc<dyn Bus>, world: &World) -> Self {
         let speaker = world.person().await;
         let mut lanes = vec![];
         for number in 0..world.bus.partitions() {
@@ -124,7 +132,7 @@ impl Talk {
             let conversations = conversations.map(|id| (id, 0)).into();
             lanes.push(Lane { number, speaker, conversations, unanswered: vec![] });
         }
-        let gateway = Gateway::join(world, &[speaker]).await;
+        let gateway = Gateway::join_on(bus, world, &[speaker]).await;
         let state = Arc::<State>::default();
         Self { task: tokio::spawn(talk(gateway, lanes, state.clone())), state }
     }

@@ -15,7 +15,7 @@ fn shares(workers: &[&Hands], partitions: u16) -> Option<Vec<usize>> {
     (all == (0..partitions).collect::<Vec<_>>()).then_some(shares)
 }
 
-async fn until_shared(workers: &[&Hands], partitions: u16, wanted: &[usize]) {
+pub async fn until_shared(workers: &[&Hands], partitions: u16, wanted: &[usize]) {
     until(&format!("{wanted:?}"), async || shares(workers, partitions).as_deref() == Some(wanted)).await;
 }
 

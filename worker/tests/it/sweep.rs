@@ -3,8 +3,9 @@
 
 use crate::{
     slow,
-    world::{PATIENCE, World},
+    world::{PATIENCE, World, at_the_end},
 };
+use redis::aio::MultiplexedConnection;
 use shared::{
     command::GatewayRef,
     config::{ClusterConfig, Config, Environment, Secret, test_redis_url},
@@ -46,26 +47,30 @@ impl Cluster {
         Arc::new(RedisRouting::new(&ClusterConfig { redis, ..self.config.clone() }).unwrap())
     }
 
-    async fn redis(&self) -> redis::aio::MultiplexedConnection {
-        redis::Client::open(&*self.url).unwrap().get_multiplexed_async_connection().await.unwrap()
-    }
-
-    /// Nobody else may trip over its keys.
-    async fn forget(&self) {
-        let mut redis = self.redis().await;
-        let of_it = format!("{}:*", self.config.name);
-        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg(of_it).query_async(&mut redis).await.unwrap();
-        for some in keys.chunks(1000) {
-            redis::cmd("DEL").arg(some).exec_async(&mut redis).await.unwrap();
-        }
-    }
-
     /// As time does it to who was killed.
     async fn end_lease(&self, gateway: GatewayRef) {
-        let mut redis = self.redis().await;
+        let mut redis = redis(&self.url).await;
         let key = format!("{}:gw:{}", self.config.name, gateway.id);
         let ended: u32 = redis::cmd("DEL").arg(key).query_async(&mut redis).await.unwrap();
         assert_eq!(ended, 1);
+    }
+}
+
+async fn redis(url: &str) -> MultiplexedConnection {
+    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+/// Nobody else may trip over its keys.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let (url, of_it) = (self.url.clone(), format!("{}:*", self.config.name));
+        at_the_end(async move {
+            let mut redis = redis(&url).await;
+            let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg(of_it).query_async(&mut redis).await.unwrap();
+            for some in keys.chunks(1000) {
+                redis::cmd("DEL").arg(some).exec_async(&mut redis).await.unwrap();
+            }
+        });
     }
 }
 
@@ -124,7 +129,6 @@ async fn whom_a_dead_gateway_held_is_announced_as_he_is() {
     assert_eq!(heard.words, PEOPLE, "by one worker, once");
 
     renewing.abort();
-    cluster.forget().await;
 }
 
 /// One gateway is slow: between its look and its word the other has seen the same person come and go many times.
@@ -160,5 +164,4 @@ async fn of_two_who_announce_at_once_the_last_is_right() {
         heard.until("the end", |online| online.contains_key(&end)).await;
         assert_eq!(watching.online(&[user]).await.unwrap(), [heard.online[&user]], "round {round}");
     }
-    cluster.forget().await;
 }

@@ -4,7 +4,7 @@
 use shared::{
     bus::{Bus, local::LocalBus},
     command::partition as partition_of,
-    config::WorkerConfig,
+    config::{StoreConfig, WorkerConfig},
     domain::{ConversationId, UserId},
     lifecycle::Stop,
     routing::{Routing, local::LocalRouting},
@@ -46,8 +46,17 @@ impl World {
     }
 
     pub async fn worker_with(&self, routing: Arc<dyn Routing>) -> Hands {
-        Hands::start(self.database.config.store.clone(), self.database.config.worker.clone(), self.bus.clone(), routing)
-            .await
+        let bus = self.bus.clone();
+        self.worker_on(|| bus, routing).await
+    }
+
+    /// With a bus of its own, that it makes for itself.
+    pub async fn worker_on<B: Bus>(
+        &self,
+        bus: impl FnOnce() -> Arc<B> + Send + 'static,
+        routing: Arc<dyn Routing>,
+    ) -> Hands {
+        Hands::start(self.database.config.store.clone(), self.database.config.worker.clone(), bus, routing).await
     }
 
     pub async fn run(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> u64 {
@@ -114,16 +123,16 @@ pub struct Ice {
 }
 
 impl Hands {
-    async fn start(
-        store: shared::config::StoreConfig,
+    async fn start<B: Bus>(
+        store: StoreConfig,
         config: WorkerConfig,
-        bus: Arc<dyn Bus>,
+        bus: impl FnOnce() -> Arc<B> + Send + 'static,
         routing: Arc<dyn Routing>,
     ) -> Self {
         let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let stop = Stop::default();
         let stopping = stop.clone();
-        let start = async move { Worker::start(Store::new(&store).unwrap(), bus, routing, &config, stopping) };
+        let start = async move { Worker::start(Store::new(&store).unwrap(), bus(), routing, &config, stopping) };
         let worker = threads.spawn(start).await.unwrap();
         Self { stop, worker: Some(worker), runtime: Some(threads) }
     }
@@ -165,6 +174,14 @@ impl Drop for Hands {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Done to the end also where the test has failed. On a runtime of its own: the test's may be ending.
+pub fn at_the_end(work: impl Future<Output = ()> + Send + 'static) {
+    let done = std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+    });
+    let _ = done.join();
 }
 
 /// Waits for an effect that nobody is told of.
