@@ -19,9 +19,10 @@ use std::{
 
 /// A service that does not answer within this is away.
 const ANSWER: Duration = Duration::from_secs(2);
-/// From one look to the next: short while something is missing and has just begun to be, so that a start is quick.
-const PAUSE_SHORTEST: Duration = Duration::from_millis(20);
-const PAUSE_LONGEST: Duration = Duration::from_secs(1);
+/// From one look to the next; shorter while something has been missing for less than `SOON`, so that a start is quick.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_SHORT: Duration = Duration::from_millis(50);
+const SOON: Duration = Duration::from_secs(10);
 
 /// What is missing in the first moments of a process, while it connects, is not told.
 const QUIET: Duration = Duration::from_secs(1);
@@ -80,7 +81,7 @@ impl Readiness {
 
     /// Looks until the stop, and is never ready again after it.
     pub async fn watch(self: Arc<Self>, store: Store, bus: Arc<dyn Bus>, routing: Arc<dyn Routing>, stop: Stop) {
-        let (begun, mut pause) = (clock::monotonic(), PAUSE_SHORTEST);
+        let (begun, mut changed) = (clock::monotonic(), clock::monotonic());
         // What was told last; nothing yet.
         let mut told: Option<Vec<&'static str>> = None;
         while !stop.is_stopped() {
@@ -92,13 +93,13 @@ impl Readiness {
             let words = (!words.is_empty()).then(|| words.join("; "));
             *self.words.lock().unwrap_or_else(PoisonError::into_inner) = words.clone();
             let now: Vec<&'static str> = missing.iter().map(|missing| missing.what).collect();
-            pause = if now.is_empty() { PAUSE_LONGEST } else { (pause * 2).min(PAUSE_LONGEST) };
+            let is_ready = now.is_empty();
             let is_news = told.as_ref() != Some(&now);
-            if is_news && (now.is_empty() || told.is_some() || begun.elapsed() >= QUIET) {
+            if is_news && (is_ready || told.is_some() || begun.elapsed() >= QUIET) {
                 self.tell(words.as_deref());
-                (told, pause) = (Some(now), PAUSE_SHORTEST);
+                (told, changed) = (Some(now), clock::monotonic());
             }
-            stop.sleep(pause).await;
+            stop.sleep(if !is_ready && changed.elapsed() < SOON { PAUSE_SHORT } else { PAUSE }).await;
         }
         *self.words.lock().unwrap_or_else(PoisonError::into_inner) = Some("it is draining".to_owned());
     }
