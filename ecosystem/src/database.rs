@@ -41,9 +41,7 @@ pub fn reach(data: &DataDir, surroundings: &Surroundings) -> Result<Database> {
 
 /// The private server of this data directory; its package is installed if it is missing and that is allowed.
 pub fn start_private(data: &DataDir, surroundings: &Surroundings, options: &Options) -> Result<PrivatePostgres> {
-    if surroundings.may_install {
-        debian::install_missing(&[&postgres::KIND], &surroundings.machine.hints)?;
-    }
+    debian::provide(&[&postgres::KIND], &surroundings.machine.hints, surroundings.may_install)?;
     let postgres = PrivatePostgres::start(&data.postgres(), &surroundings.machine, options)?;
     if let Some(remark) = postgres.remark() {
         say::progress(remark);

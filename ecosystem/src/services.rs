@@ -64,13 +64,18 @@ pub struct Kind {
     pub missing: fn(&Hints) -> bool,
 }
 
-/// No server program is there: the one failure that the caller can do something about (`debian::install_missing`).
+/// Server programs that are not there, in one line that says what to do about it.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "no {} is on this machine: apt-get install {}, or set {}",
-    .0.program, .0.packages.last().copied().unwrap_or_default(), .0.elsewhere
-)]
-pub struct NotInstalled(pub &'static Kind);
+pub struct NotInstalled(pub Vec<&'static Kind>);
+
+impl std::fmt::Display for NotInstalled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let each = |part: fn(&Kind) -> &str| self.0.iter().map(|kind| part(kind)).collect::<Vec<_>>();
+        let (programs, settings) = (each(|kind| kind.program).join(", no "), each(|kind| kind.elsewhere).join(" and "));
+        let packages = each(|kind| kind.packages.last().copied().unwrap_or_default()).join(" ");
+        write!(f, "no {programs} on this machine: apt-get install {packages}, or set {settings}")
+    }
+}
 
 /// One server: a program on a home. The keeper starts it as often as it is wanted.
 pub trait Server: Send + Sync + 'static {
@@ -94,5 +99,21 @@ pub trait Server: Send + Sync + 'static {
     /// Where its words are, the most telling file first.
     fn logs(&self) -> Vec<PathBuf> {
         vec![self.place().server_log()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_in_one_line_with_what_to_do() {
+        let one = NotInstalled(vec![&self::redis::KIND]).to_string();
+        assert_eq!(
+            one,
+            "no Redis server (version 7 or newer) on this machine: apt-get install redis-server, or set REDIS_URL"
+        );
+        let two = NotInstalled(vec![&postgres::KIND, &rabbitmq::KIND]).to_string();
+        assert!(two.contains("install postgresql rabbitmq-server, or set DATABASE_URL and AMQP_URL"), "{two}");
     }
 }

@@ -5,13 +5,13 @@ use super::processes::Service;
 use crate::config::{Surroundings, is_given};
 use crate::data_dir::DataDir;
 use crate::services::postgres::{KIND as POSTGRES, Options as PostgresOptions, PrivatePostgres};
-use crate::services::private::Private;
+use crate::services::private::{Private, started};
 use crate::services::rabbitmq::{KIND as RABBITMQ, Options as RabbitOptions, PrivateRabbit};
 use crate::services::redis::{KIND as REDIS, Options as RedisOptions, PrivateRedis};
 use crate::services::{Kind, Server, debian};
 use crate::{database, say};
-use anyhow::{Result, anyhow};
-use std::thread::{self, ScopedJoinHandle};
+use anyhow::Result;
+use std::thread;
 
 /// Private ones; `None`: the settings name another. Dropped side by side.
 pub struct Engines {
@@ -32,9 +32,7 @@ impl Engines {
             return Ok(Self { postgres: None, redis: None, rabbitmq: None });
         }
         let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
-        if surroundings.may_install {
-            debian::install_missing(&kinds, &surroundings.machine.hints)?;
-        }
+        debian::provide(&kinds, &surroundings.machine.hints, surroundings.may_install)?;
         say::progress(format!("starting {}", names.join(", ")));
         let machine = &surroundings.machine;
         let options = PostgresOptions::default();
@@ -80,15 +78,6 @@ impl Drop for Engines {
             scope.spawn(|| drop(rabbitmq));
         });
     }
-}
-
-fn started<S: Server>(thread: Option<ScopedJoinHandle<'_, Result<Private<S>>>>) -> Result<Option<Private<S>>> {
-    let Some(thread) = thread else { return Ok(None) };
-    let started = thread.join().unwrap_or_else(|_| Err(anyhow!("a service could not be started: it panicked")))?;
-    if let Some(remark) = started.remark() {
-        say::progress(remark);
-    }
-    Ok(Some(started))
 }
 
 fn service<S: Server>(kind: &Kind, private: Option<&Private<S>>) -> Service {

@@ -4,15 +4,15 @@
 use crate::checkout::{cargo, run_to_end};
 use crate::config::Surroundings;
 use crate::services::postgres::{KIND as POSTGRES, Options as PostgresOptions, PrivatePostgres};
-use crate::services::private::Private;
+use crate::services::private::{Private, started};
 use crate::services::rabbitmq::{KIND as RABBITMQ, Options as RabbitOptions, PrivateRabbit};
 use crate::services::redis::{KIND as REDIS, Options as RedisOptions, PrivateRedis};
-use crate::services::{Kind, Server, debian};
+use crate::services::{Kind, debian};
 use crate::{cli, say};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 /// Where the tests find a server that they may make databases in: a superuser's URL.
 const DATABASE: &str = "ROOKERY_TEST_DATABASE_URL";
@@ -59,9 +59,7 @@ impl Engines {
         if kinds.is_empty() {
             return Ok(Self::default());
         }
-        if surroundings.may_install {
-            debian::install_missing(&kinds, &surroundings.machine.hints)?;
-        }
+        debian::provide(&kinds, &surroundings.machine.hints, surroundings.may_install)?;
         let machine = &surroundings.machine;
         let started = thread::scope(|scope| {
             let postgres = wanted(DATABASE).then(|| {
@@ -73,7 +71,7 @@ impl Engines {
                 scope.spawn(|| PrivateRabbit::start(&home.join("rabbitmq"), machine, &RabbitOptions::for_tests()))
             });
             // All are waited for before one that failed takes the others down.
-            let (postgres, redis, rabbitmq) = (joined(postgres), joined(redis), joined(rabbitmq));
+            let (postgres, redis, rabbitmq) = (started(postgres), started(redis), started(rabbitmq));
             Ok(Self { postgres: postgres?, redis: redis?, rabbitmq: rabbitmq? })
         });
         if started.is_err() {
@@ -102,11 +100,6 @@ impl Engines {
             _ => Ok(()),
         }
     }
-}
-
-fn joined<S: Server>(thread: Option<ScopedJoinHandle<'_, Result<Private<S>>>>) -> Result<Option<Private<S>>> {
-    let panicked = |_| Err(anyhow!("a service could not be started: it panicked"));
-    thread.map(|thread| thread.join().unwrap_or_else(panicked)).transpose()
 }
 
 /// The whole workspace, unless the filter names packages; and all of it, even when a part fails.

@@ -2,7 +2,7 @@
 //! system with apt-get, and so that nothing of them runs afterwards: ours are private ones.
 
 use super::account::we_are_root;
-use super::{Hints, Kind};
+use super::{Hints, Kind, NotInstalled};
 use crate::say;
 use anyhow::{Context, Result, bail};
 use std::fs::Permissions;
@@ -17,17 +17,25 @@ const DROP_IN: &str = "/etc/postgresql-common/createcluster.d/zz-rookery.conf";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const MARK: &str = "Made by rookery";
 
-pub fn can_install() -> bool {
+/// Sees to it that the programs of `kinds` are there, which may mean to install them. Not from several threads at once:
+/// `apt-get` would refuse the second.
+pub fn provide(kinds: &[&'static Kind], hints: &Hints, may_install: bool) -> Result<()> {
+    let missing = || -> Vec<_> { kinds.iter().copied().filter(|kind| (kind.missing)(hints)).collect() };
+    let before = missing();
+    if !before.is_empty() && may_install && can_install() {
+        install_kinds(&before)?;
+    }
+    match missing() {
+        missing if missing.is_empty() => Ok(()),
+        missing => Err(NotInstalled(missing).into()),
+    }
+}
+
+fn can_install() -> bool {
     we_are_root() && Path::new(APT_GET).is_file() && Path::new("/etc/debian_version").is_file()
 }
 
-/// Installs what is not there of `kinds`, where that is possible. What is still missing then says so itself when it is
-/// started. Not from several threads at once: `apt-get` would refuse the second.
-pub fn install_missing(kinds: &[&'static Kind], hints: &Hints) -> Result<()> {
-    let missing: Vec<_> = kinds.iter().filter(|kind| (kind.missing)(hints)).collect();
-    if missing.is_empty() || !can_install() {
-        return Ok(());
-    }
+fn install_kinds(missing: &[&'static Kind]) -> Result<()> {
     let names: Vec<_> = missing.iter().map(|kind| kind.name).collect();
     let packages: Vec<_> = missing.iter().flat_map(|kind| kind.packages).copied().collect();
     say::progress(format!(

@@ -77,7 +77,7 @@ fn missing(machine: &Machine) -> anyhow::Error {
         Some(directory) => {
             anyhow!("PG_BIN_DIR={} holds no PostgreSQL server {OLDEST_MAJOR} or newer", directory.display())
         }
-        None => NotInstalled(&KIND).into(),
+        None => NotInstalled(vec![&KIND]).into(),
     }
 }
 

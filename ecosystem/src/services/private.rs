@@ -3,10 +3,12 @@
 use super::keeper::Keeper;
 use super::place::Place;
 use super::{Kind, Server};
-use anyhow::{Context, Result, bail};
+use crate::say;
+use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 
 /// A server that takes connections. Dropping it stops it.
 pub struct Private<S> {
@@ -71,6 +73,16 @@ impl<S: Server> Private<S> {
         drop(keeper);
         server.place().remove()
     }
+}
+
+/// What a thread has started that was to start a server, if there was one: several are started side by side.
+pub fn started<S: Server>(thread: Option<ScopedJoinHandle<'_, Result<Private<S>>>>) -> Result<Option<Private<S>>> {
+    let Some(thread) = thread else { return Ok(None) };
+    let started = thread.join().unwrap_or_else(|_| Err(anyhow!("a service could not be started: it panicked")))?;
+    if let Some(remark) = started.remark() {
+        say::progress(remark);
+    }
+    Ok(Some(started))
 }
 
 /// Deletes the stopped server in `home` and all its data, wherever they had to go.

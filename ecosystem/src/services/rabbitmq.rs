@@ -66,7 +66,7 @@ impl PrivateRabbit {
     /// Starts a server in `home`. Blocks until it takes connections, which is some seconds.
     pub fn start(home: &Path, machine: &Machine, options: &Options) -> Result<Self> {
         // Before anything is written: a machine without RabbitMQ is left as it was.
-        let program = found(&machine.hints).ok_or(NotInstalled(&KIND))?;
+        let program = found(&machine.hints).ok_or_else(|| NotInstalled(vec![&KIND]))?;
         let place = Place::resolve(home, &machine.temporary, &KIND)?;
         let lock = private::lock(&place, &KIND)?;
         let finished = finished(&place);

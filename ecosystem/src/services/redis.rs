@@ -62,7 +62,7 @@ impl PrivateRedis {
     /// Starts a server in `home`. Blocks until it takes connections, which is a hundredth of a second.
     pub fn start(home: &Path, machine: &Machine, options: &Options) -> Result<Self> {
         // Before anything is written: a machine without Redis is left as it was.
-        let program = found(&machine.hints).ok_or(NotInstalled(&KIND))?;
+        let program = found(&machine.hints).ok_or_else(|| NotInstalled(vec![&KIND]))?;
         let place = Place::resolve(home, &machine.temporary, &KIND)?;
         let lock = private::lock(&place, &KIND)?;
         let created = !place.data().exists();

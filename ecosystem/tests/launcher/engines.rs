@@ -60,6 +60,29 @@ fn a_killed_test_run_leaves_no_server_and_the_next_run_removes_the_rest() {
     assert!(homes(&stage).is_empty(), "nothing was started, and what the killed run left is gone");
 }
 
+/// Whether Erlang has begun to be the server of the only run: from then on, for a tenth of a second, it is deaf to signals.
+fn erlang_has_begun(stage: &Stage) -> bool {
+    let Some(data) = homes(stage).first().map(|home| home.join("rabbitmq/data")) else { return false };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let mut of_the_run = processes.filter(|process| process.join("cwd").read_link().is_ok_and(|cwd| cwd == data));
+    of_the_run.any(|process| std::fs::read_to_string(process.join("comm")).is_ok_and(|name| name == "beam.smp\n"))
+}
+
+#[test]
+fn a_test_run_killed_while_rabbitmq_begins_leaves_none() {
+    let stage = Stage::new();
+    let mut run = rookery_test(&stage, "exit 1");
+    // Alone: an initdb would go on for a while.
+    run.env(NAMES[0], "not asked").env(NAMES[1], "not asked");
+    let mut run = run.spawn().unwrap();
+    eventually("Erlang to begin", || erlang_has_begun(&stage));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let [home] = homes(&stage).try_into().unwrap();
+    let lock = std::fs::File::open(home.join("rabbitmq/server.lock")).unwrap();
+    eventually("RabbitMQ to be gone", || lock.try_lock().is_ok());
+}
+
 #[test]
 fn an_ordinary_user_runs_the_tests_as_himself() {
     // Root plays one; everybody else is one.

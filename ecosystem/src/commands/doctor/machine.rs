@@ -53,7 +53,7 @@ fn server_program(surroundings: &Surroundings) -> Finding {
         Some(found) => {
             Finding::new(Level::Ok, "postgres", format!("version {} in {}", found.major, found.directory.display()))
         }
-        None => Finding::new(Level::Fail, "postgres", NotInstalled(&postgres::KIND).to_string()),
+        None => Finding::new(Level::Fail, "postgres", NotInstalled(vec![&postgres::KIND]).to_string()),
     }
 }
 
@@ -66,7 +66,9 @@ fn cluster_programs(surroundings: &Surroundings) -> Vec<Finding> {
     let wanted = engines.into_iter().filter(|(_, kind, _)| !is_given(&surroundings.settings, kind.elsewhere));
     let finding = |(subject, kind, found): (_, _, Option<(String, PathBuf)>)| match found {
         Some((version, path)) => Finding::new(Level::Ok, subject, format!("version {version}: {}", path.display())),
-        None => Finding::new(Level::Warn, subject, format!("{}; for `up --cluster` and `test`", NotInstalled(kind))),
+        None => {
+            Finding::new(Level::Warn, subject, format!("{}; for `up --cluster` and `test`", NotInstalled(vec![kind])))
+        }
     };
     wanted.map(finding).collect()
 }
