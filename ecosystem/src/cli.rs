@@ -214,6 +214,18 @@ pub struct Lint {
 
 #[derive(Args)]
 pub struct Bench {
+    /// Against gateways and workers as processes of their own (`rookery up --cluster`)
+    #[arg(long)]
+    pub cluster: bool,
+    /// Against `rookery up` first, then against a cluster, and both in one table
+    #[arg(long, conflicts_with = "cluster")]
+    pub both: bool,
+    /// Of the cluster
+    #[arg(long, default_value_t = 2, value_parser = processes(), value_name = "N")]
+    pub gateways: u16,
+    /// Of the cluster
+    #[arg(long, default_value_t = 2, value_parser = processes(), value_name = "M")]
+    pub workers: u16,
     /// Passed on to `loadtest`: `help` lists its runs, `--url` names a server that is up already; without any, the standard runs are done
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     pub arguments: Vec<String>,
@@ -231,6 +243,15 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_a_bench_is_against_is_told_from_what_it_runs() {
+        let cli = Cli::parse_from(["rookery", "bench", "--cluster", "--gateways", "3", "rooms", "--rate", "300"]);
+        let Command::Bench(bench) = cli.command else { panic!("not a bench") };
+        assert!(bench.cluster && (bench.gateways, bench.workers) == (3, 2));
+        assert_eq!(bench.arguments, ["rooms", "--rate", "300"]);
+        assert!(Cli::try_parse_from(["rookery", "bench", "--cluster", "--both"]).is_err());
     }
 
     #[test]

@@ -1,53 +1,38 @@
 //! `rookery bench`: the project's own load generator against a server of its own, which is made for the run and removed
-//! after it. The figures of `docs/performance.md` come from its standard runs.
+//! after it: `rookery up`, or with `--cluster` gateways and workers as processes, or with `--both` the one after the other,
+//! set beside each other. The figures of `docs/performance.md` come from it.
+
+mod server;
 
 use crate::checkout::{cargo, run_to_end};
+use crate::cli;
 use crate::config::Surroundings;
-use crate::data_dir::DataDir;
-use crate::services::postgres;
-use crate::{cli, say};
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
-use shared::clock;
-use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
+use anyhow::{Result, bail};
+use server::{Server, Shape};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 /// Optimised, with symbols, without the minutes of link-time optimisation.
 const PROFILE: &str = "plain";
-const START: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(20);
-
-/// A load generator is one address and few accounts: what holds back a single client would hold back all of them.
-const LIMITS: [&str; 6] = [
-    "LIMIT_LOGIN_PER_ADDRESS",
-    "LIMIT_LOGIN_PER_ACCOUNT",
-    "LIMIT_REGISTER_PER_ADDRESS",
-    "LIMIT_REFRESH_PER_ADDRESS",
-    "LIMIT_COMMANDS_PER_USER",
-    "LIMIT_REQUESTS_PER_ADDRESS",
-];
-const UNLIMITED: &str = "10000000";
 
 pub fn run(arguments: &cli::Bench, surroundings: &Surroundings) -> Result<ExitCode> {
     let program = build(surroundings)?;
-    let mut loadtest = Command::new(program);
-    let words = &arguments.arguments;
-    let brings_its_own = words.first().is_some_and(|mode| mode == "limit" || mode == "help" || mode.starts_with('-'));
-    if brings_its_own || words.iter().any(|word| word.starts_with("--url")) {
-        loadtest.args(words);
+    let words = Words::of(&arguments.arguments);
+    if words.bring_their_own_server() {
+        let mut loadtest = Command::new(program);
+        loadtest.args(&arguments.arguments);
         return run_to_end(loadtest);
     }
-    let server = Server::start(surroundings)?;
-    match words.is_empty() {
-        true => loadtest.arg("standard").args(server.as_watched(surroundings)?),
-        false => loadtest.args(words),
-    };
-    loadtest.args(["--url", &server.address]);
-    run_to_end(loadtest)
+    let cluster = Shape::Cluster { gateways: arguments.gateways, workers: arguments.workers };
+    if arguments.both {
+        return both(&program, &words, cluster, surroundings);
+    }
+    let shape = if arguments.cluster { cluster } else { Shape::OneProcess };
+    measure(&program, &words, shape, None, surroundings)
 }
 
-fn build(surroundings: &Surroundings) -> Result<std::path::PathBuf> {
+fn build(surroundings: &Surroundings) -> Result<PathBuf> {
     let mut build = cargo(surroundings)?;
     // The whole workspace's features, so that nothing is built twice.
     build.args(["build", "--quiet", "--workspace", "--bin", "loadtest", "--profile", PROFILE]);
@@ -57,73 +42,102 @@ fn build(surroundings: &Surroundings) -> Result<std::path::PathBuf> {
     Ok(surroundings.target()?.join(PROFILE).join("loadtest"))
 }
 
-/// `rookery up` in a directory that goes with it.
-struct Server<'a> {
-    child: Child,
-    data: DataDir,
-    address: String,
-    surroundings: &'a Surroundings,
+/// One server, one run of the load generator; its results go to `json` as well, where that is given.
+fn measure(
+    program: &Path,
+    words: &Words<'_>,
+    shape: Shape,
+    json: Option<&Path>,
+    surroundings: &Surroundings,
+) -> Result<ExitCode> {
+    let server = Server::start(shape, words.mode() == "reconnect", surroundings)?;
+    let mut loadtest = Command::new(program);
+    loadtest.args(words.completed(shape, &server)?);
+    if let Some(json) = json {
+        loadtest.arg("--json").arg(json);
+    }
+    run_to_end(loadtest)
 }
 
-impl<'a> Server<'a> {
-    fn start(surroundings: &'a Surroundings) -> Result<Self> {
-        // Beside the build, and not where temporary files are, which is often memory: a commit has to reach a disk.
-        let data = DataDir::at(surroundings.target()?.join(format!("bench-{}", std::process::id())));
-        let mut up = Command::new(&surroundings.program);
-        up.args(["up", "--port", "0", "--data-dir"]).arg(data.path()).stdin(Stdio::null()).stdout(Stdio::null());
-        up.envs(LIMITS.map(|name| (name, UNLIMITED)));
-        say::progress("starting a server for the measurement");
-        let child = up.spawn().context("cannot start `rookery up`")?;
-        let mut server = Self { child, data, address: String::new(), surroundings };
-        server.address = server.wait_for_address()?;
-        Ok(server)
+/// The same run on both, and both in one table. The worse of the two exit codes is ours.
+fn both(program: &Path, words: &Words<'_>, cluster: Shape, surroundings: &Surroundings) -> Result<ExitCode> {
+    if !matches!(words.mode(), "rooms" | "standard") {
+        bail!(
+            "--both sets runs of rooms beside each other: `rooms` with its options, or nothing for the standard ones"
+        );
+    }
+    let file = |name: &str| -> Result<PathBuf> {
+        Ok(surroundings.target()?.join(format!("bench-{}-{name}.json", std::process::id())))
+    };
+    let (first, second) = (file("up")?, file("cluster")?);
+    let one = measure(program, words, Shape::OneProcess, Some(&first), surroundings)?;
+    let other = measure(program, words, cluster, Some(&second), surroundings)?;
+    let mut beside = Command::new(program);
+    beside.arg("beside").args([&first, &second]).args(["--names", "up,cluster"]);
+    let shown = run_to_end(beside)?;
+    for file in [first, second] {
+        std::fs::remove_file(file)?;
+    }
+    let bad = [one, other, shown].into_iter().find(|code| *code != ExitCode::SUCCESS);
+    Ok(bad.unwrap_or(ExitCode::SUCCESS))
+}
+
+/// What was said behind `bench`, for `loadtest`.
+struct Words<'a> {
+    said: &'a [String],
+}
+
+impl<'a> Words<'a> {
+    fn of(said: &'a [String]) -> Self {
+        Self { said }
     }
 
-    fn wait_for_address(&mut self) -> Result<String> {
-        let start = clock::monotonic();
-        while start.elapsed() < START {
-            if let Some(address) = self.data.owner()?.and_then(|owner| owner.address) {
-                return Ok(address);
-            }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("`rookery up` has ended ({status})");
-            }
-            std::thread::sleep(POLL);
+    fn mode(&self) -> &str {
+        self.said.first().map_or("standard", String::as_str)
+    }
+
+    fn name(&self, option: &str) -> bool {
+        self.said.iter().any(|word| word == option || word.starts_with(&format!("{option}=")))
+    }
+
+    fn bring_their_own_server(&self) -> bool {
+        let elsewhere = self.name("--url") || self.name("--database-url");
+        elsewhere || matches!(self.mode(), "help" | "beside") || self.mode().starts_with('-')
+    }
+
+    /// With what only we know: where the server is, and what of it to watch.
+    fn completed(&self, shape: Shape, server: &Server<'_>) -> Result<Vec<OsString>> {
+        let mut words: Vec<OsString> = self.said.iter().map(OsString::from).collect();
+        let mode = self.mode().to_owned();
+        if words.is_empty() {
+            words.push(OsString::from(&mode));
         }
-        bail!("`rookery up` does not start")
-    }
-
-    /// Memory of the server alone, processor time of the database as well.
-    fn as_watched(&self, surroundings: &Surroundings) -> Result<Vec<String>> {
-        let pid = self.child.id();
-        let url = match crate::database::is_given(&surroundings.settings) {
-            true => None,
-            false => Some(postgres::url_of(&self.data.postgres(), &surroundings.machine)?),
-        };
-        let mut words =
-            vec!["--pids".to_owned(), format!("rookery={pid}"), "--cpu-of".to_owned(), format!("all={pid}+")];
-        words.extend(["--dir".to_owned(), self.data.path().display().to_string()]);
-        words.extend(url.into_iter().flat_map(|url| ["--database-url".to_owned(), url]));
+        let mut add = |option: &str, value: OsString| words.extend([OsString::from(option), value]);
+        if mode != "limit" {
+            add("--url", server.address().into());
+        }
+        if matches!(mode.as_str(), "rooms" | "standard") {
+            add("--parts-of", server.pid().to_string().into());
+            add("--metrics", server.metrics()?.join(",").into());
+        }
+        if matches!(mode.as_str(), "limit" | "standard") {
+            add("--dir", server.directory().into());
+        }
+        if matches!(mode.as_str(), "limit" | "standard" | "reconnect")
+            && let Some(url) = server.database_url()?
+        {
+            add("--database-url", url.into());
+        }
+        if mode == "reconnect" {
+            add("--launcher", server.pid().to_string().into());
+            add("--secret-file", server.secrets().into());
+        }
+        if mode == "standard" {
+            match shape {
+                Shape::OneProcess => add("--pids", format!("rookery={}", server.pid()).into()),
+                Shape::Cluster { .. } => words.push("--rooms-only".into()),
+            }
+        }
         Ok(words)
     }
-}
-
-impl Drop for Server<'_> {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        drop(self.child.wait());
-        if let Err(error) = remove(&self.data, self.surroundings) {
-            say::failure(format!("{error:#}"));
-        }
-    }
-}
-
-fn remove(data: &DataDir, surroundings: &Surroundings) -> Result<()> {
-    let home = data.postgres();
-    if home.join("data").exists() {
-        postgres::remove(&home, &surroundings.machine)?;
-    }
-    let path: &Path = data.path();
-    std::fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))
 }
