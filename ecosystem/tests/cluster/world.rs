@@ -74,6 +74,11 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        // Whoever is still on his way out would make his queues anew.
+        let directory = self.stage.path("");
+        if !std::thread::panicking() {
+            eventually("all processes to be gone", || living_in(&directory).is_empty());
+        }
         self.runtime.block_on(async { tokio::time::timeout(DEADLINE, self.clear()).await.unwrap() });
     }
 }
