@@ -4,11 +4,7 @@
 
 use crate::Shared;
 use shared::{
-    bus::Acks,
-    domain::ConversationId,
-    event::DurableEvent,
-    fanout::{FanoutError, Group},
-    lifecycle::Backoff,
+    bus::Acks, domain::ConversationId, event::DurableEvent, fanout::Group, lifecycle::Backoff, store::StoreError,
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -71,11 +67,9 @@ impl Handover {
         Self { sender, task: tokio::spawn(run(shared, receiver)) }
     }
 
-    pub async fn give(&self, committed: Committed) {
-        if self.sender.send(committed).await.is_err() {
-            // Only when the task panicked: the outbox has it all.
-            tracing::error!("the handover has ended; the relay takes over");
-        }
+    /// An error only when the task has panicked: the outbox has what was stored, the answers come when the batch does.
+    pub async fn give(&self, committed: Committed) -> Result<(), StoreError> {
+        self.sender.send(committed).await.map_err(|_| StoreError::Broken("the handover has ended".to_owned()))
     }
 
     /// Hands over what was given, for as long as this at most.
@@ -114,20 +108,20 @@ async fn hand_on(shared: &Shared, committed: &Committed) -> bool {
     if let Some(conversation) = committed.forget {
         shared.fanout.audiences().forget(conversation);
     }
-    let begun = shared::clock::monotonic();
-    let mut backoff = Backoff::default();
-    loop {
-        let error: FanoutError = match shared.fanout.hand_on(&committed.groups).await {
-            Ok(()) => return true,
-            Err(error) => error,
-        };
-        if begun.elapsed() > HANDOVER_TIME {
-            tracing::warn!(%error, "what was stored cannot be told to the gateways; the relay will");
-            metrics::counter!("rookery_handover_left_to_relay_total", "why" => "routing").increment(1);
-            return false;
+    let mut why = "no answer in time".to_owned();
+    let tries = async {
+        let mut backoff = Backoff::default();
+        while let Err(error) = shared.fanout.hand_on(&committed.groups).await {
+            why = error.to_string();
+            tokio::time::sleep(backoff.next()).await;
         }
-        tokio::time::sleep(backoff.next()).await;
+    };
+    if tokio::time::timeout(HANDOVER_TIME, tries).await.is_ok() {
+        return true;
     }
+    tracing::warn!(why, "what was stored cannot be told to the gateways; the relay will");
+    metrics::counter!("rookery_handover_left_to_relay_total", "why" => "routing").increment(1);
+    false
 }
 
 /// Gives the pointers to the bus. In one process that resolves when every role has handled them, so it must not hold up

@@ -21,9 +21,9 @@ use shared::{
     fanout::Fanout,
     lifecycle::{Stop, supervise},
     routing::Routing,
-    store::Store,
+    store::{Store, StoreError},
 };
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// What all roles of one worker share.
@@ -128,6 +128,15 @@ fn keep<F>(
 {
     let (shared, stop) = (shared.clone(), stop.clone());
     tasks.spawn(async move { supervise(name, &stop, || done(run(shared.clone(), stop.clone()))).await });
+}
+
+/// What PostgreSQL answers, if it does so in time: a network that swallows everything says nothing for very long.
+pub(crate) async fn in_time<T>(
+    at_most: Duration,
+    asking: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let silent = |_| Err(StoreError::Unavailable("no answer in time".to_owned()));
+    tokio::time::timeout(at_most, asking).await.unwrap_or_else(silent)
 }
 
 async fn done(task: impl Future<Output = ()>) -> Result<(), Infallible> {

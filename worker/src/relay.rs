@@ -10,7 +10,7 @@ use shared::{
     domain::{ConversationId, Place, SessionId, UserId},
     event::DurableEvent,
     fanout::FanoutError,
-    lifecycle::{Backoff, Stop},
+    lifecycle::Stop,
     store::{StoreError, outbox::OutboxRow},
 };
 use std::{
@@ -37,30 +37,26 @@ enum RelayError {
 }
 
 pub async fn run(shared: Arc<Shared>, stop: Stop) {
-    let mut backoff = Backoff::default();
+    // Taken over and not handed on yet: ours, and not taken again until they are overdue.
+    let mut rows = vec![];
     while !stop.is_stopped() {
-        let pause = match turn(&shared).await {
-            Ok(()) => {
-                backoff.reset();
-                EVERY
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the relay waits");
-                backoff.next().max(EVERY)
-            }
-        };
-        stop.sleep(pause).await;
+        if let Err(error) = turn(&shared, &mut rows).await {
+            tracing::debug!(%error, "the relay waits");
+        }
+        stop.sleep(EVERY).await;
     }
 }
 
-async fn turn(shared: &Shared) -> Result<(), RelayError> {
+async fn turn(shared: &Shared, rows: &mut Vec<OutboxRow>) -> Result<(), RelayError> {
     tidy(shared).await?;
     loop {
-        let rows = shared.store.update_outbox_owner(i64::from(shared.life.key()), OVERDUE_SECONDS).await?;
+        if rows.is_empty() {
+            *rows = shared.store.update_outbox_owner(i64::from(shared.life.key()), OVERDUE_SECONDS).await?;
+            metrics::counter!("rookery_relay_rows_total").increment(rows.len() as u64);
+        }
         if rows.is_empty() {
             return Ok(());
         }
-        metrics::counter!("rookery_relay_rows_total").increment(rows.len() as u64);
         hand_on(shared, rows).await?;
     }
 }
@@ -101,8 +97,8 @@ impl Concerned {
     }
 }
 
-/// All of these rows, or an error and they come again: each part is harmless when repeated.
-async fn hand_on(shared: &Shared, rows: Vec<OutboxRow>) -> Result<(), RelayError> {
+/// All of these rows; after an error what is left of them comes again: each part is harmless when repeated.
+async fn hand_on(shared: &Shared, rows: &mut Vec<OutboxRow>) -> Result<(), RelayError> {
     let mut concerned = Concerned::default();
     rows.iter().flat_map(|row| &row.events).for_each(|event| concerned.add(event));
     let conversations: Vec<(ConversationId, Place)> = concerned.conversations.into_iter().collect();
@@ -115,9 +111,10 @@ async fn hand_on(shared: &Shared, rows: Vec<OutboxRow>) -> Result<(), RelayError
     if !concerned.sessions.is_empty() {
         shared.fanout.sessions_ended(concerned.sessions.into()).await?;
     }
-    for row in rows {
-        shared.bus.publish_events(row.events).await?;
+    while let Some(row) = rows.last() {
+        shared.bus.publish_events(row.events.clone()).await?;
         shared.handed_on.add(row.id);
+        rows.pop();
     }
     Ok(())
 }

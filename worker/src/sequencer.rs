@@ -14,6 +14,7 @@ use crate::{
     consume::{Intake, Taken},
     failpoint,
     handover::{Committed, Handover},
+    in_time,
     outage::Missing,
 };
 use shared::{
@@ -27,8 +28,9 @@ use std::{sync::Arc, time::Duration};
 
 /// Commands stored by one transaction at most. Larger batches cost latency and win nothing (docs/performance.md).
 const GATHER_MAX: usize = 1024;
-/// PostgreSQL is tried this often at least: nobody is served until it answers.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// PostgreSQL is tried this often at least: nobody is served until it answers, which it must within the other time.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long the first commands wait for the worker's lock.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// What is committed is handed on for so long at most after a stop; after a failure the next connection waits so long for
@@ -52,7 +54,10 @@ pub(crate) struct Connections {
 
 impl Connections {
     async fn open(store: &Store) -> Result<Self, StoreError> {
-        Ok(Self { appender: Appender::connect(store).await?, applier: Applier::connect(store).await? })
+        in_time(CONNECT_MAX, async {
+            Ok(Self { appender: Appender::connect(store).await?, applier: Applier::connect(store).await? })
+        })
+        .await
     }
 
     /// Resolves when one of them has ended. Cancel safe.
@@ -97,6 +102,8 @@ impl Sequencer {
     /// Until a stop (Ok) or until PostgreSQL fails.
     async fn serve<'a>(&'a self, stop: &Stop, tries: &mut Tries<'a>) -> Result<(), StoreError> {
         let mut connections = Connections::open(&self.shared.store).await?;
+        // It may have been restored while it was away.
+        self.shared.fanout.audiences().forget_all();
         self.shared.life.wait(LOCK_WAIT).await;
         let handover = Handover::start(self.shared.clone());
         let mut intake = Intake::start(&self.shared, &self.partitions, stop);
@@ -126,15 +133,18 @@ impl Sequencer {
                 acknowledge(&taken).await;
             }
             let begun = clock::monotonic();
-            let mut committed = loop {
-                match commit::store(&self.shared, connections, &taken).await {
-                    Err(_) if failpoint::is_mutant("nack_requeue") => {
-                        *connections = reopened(&self.shared.store, stop).await?;
-                        taken = behind(taken, intake);
-                    }
-                    stored => break stored?,
+            let mut committed = vec![];
+            while let Err(error) = commit::store(&self.shared, connections, &taken, &mut committed).await {
+                // What was stored before is said, to those who are live; acknowledged is none of it.
+                for part in committed.drain(..) {
+                    handover.give(part).await?;
                 }
-            };
+                if !failpoint::is_mutant("nack_requeue") {
+                    return Err(error);
+                }
+                *connections = reopened(&self.shared.store, stop).await?;
+                taken = behind(taken, intake);
+            }
             tries.backoff.reset();
             if self.shared.store_outage.had(&mut tries.missing) {
                 tracing::info!("commands are stored again");
@@ -145,7 +155,7 @@ impl Sequencer {
             let last = committed.pop().unwrap_or_default();
             committed.push(Committed { acks: acks(&taken), ..last });
             for part in committed {
-                handover.give(part).await;
+                handover.give(part).await?;
             }
         }
         Ok(())

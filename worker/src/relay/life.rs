@@ -1,7 +1,7 @@
 //! This worker's proof of life: an advisory lock of PostgreSQL, under whose key its outbox rows stand. While it is held
 //! the other workers' relays leave these rows alone; once it is not, they take them over at once.
 
-use crate::Shared;
+use crate::{Shared, in_time};
 use shared::{
     lifecycle::{Backoff, Stop},
     store::outbox::WorkerLock,
@@ -16,7 +16,8 @@ use std::{
 use tokio::sync::watch;
 
 /// PostgreSQL is asked this often at least while the lock is not held.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub struct Life {
@@ -49,7 +50,7 @@ pub async fn hold(shared: Arc<Shared>, stop: Stop) {
     let mut backoff = Backoff::default();
     while !stop.is_stopped() {
         let key = new_key();
-        match WorkerLock::acquire(&shared.store, key).await {
+        match in_time(CONNECT_MAX, WorkerLock::acquire(&shared.store, key)).await {
             Ok(mut lock) => {
                 backoff.reset();
                 shared.life.key.store(key, Ordering::Relaxed);

@@ -1,11 +1,12 @@
 //! Stores one gathered batch: each round's append in one transaction, then its other commands one by one. Says what
-//! there is to hand over, in order. An error means that PostgreSQL is away; nothing that it says is final.
+//! there is to hand over, in order. An error means that PostgreSQL is away: of what was not committed before, nothing is
+//! decided.
 
 use super::{
     Connections, answers,
     plan::{Item, Round, Sending, next_round},
 };
-use crate::{Shared, apply, consume::Taken, failpoint, handover::Committed};
+use crate::{Shared, apply, consume::Taken, failpoint, handover::Committed, in_time};
 use shared::{
     command::Command,
     domain::{ConversationId, UserId},
@@ -19,11 +20,17 @@ use shared::{
 use std::{collections::HashMap, time::Duration};
 use uuid::Uuid;
 
+/// A transaction without an answer by then has no PostgreSQL at its other end, whatever the network says: a server that is
+/// there has given up before, by its own `statement_timeout`.
+const ANSWER_MAX: Duration = Duration::from_secs(6);
+
+/// Adds to `committed` part by part, also before an error.
 pub async fn store(
     shared: &Shared,
     connections: &mut Connections,
     taken: &[Taken],
-) -> Result<Vec<Committed>, StoreError> {
+    committed: &mut Vec<Committed>,
+) -> Result<(), StoreError> {
     let mut remaining: Vec<Item<'_>> = vec![];
     for batch in taken {
         let batch = &batch.delivery.batch;
@@ -33,22 +40,21 @@ pub async fn store(
         tracing::debug!(request.id = &*envelope.request_id, command.id = %envelope.id, command = envelope.command.name(),
             user.id = %envelope.actor, conversation.id = %envelope.command.conversation(), "taken");
     }
-    let mut committed = vec![];
     while !remaining.is_empty() {
         let round = next_round(&mut remaining);
         if !round.sends.is_empty() || !round.marks.is_empty() {
-            append(shared, connections, &round, &mut committed).await?;
+            append(shared, connections, &round, committed).await?;
         }
         for item in &round.others {
             if matches!(item.envelope.command, Command::Unknown) {
                 committed.push(answers::of_unknown(*item));
                 continue;
             }
-            let applied = apply::run(shared, &mut connections.applier, item.envelope).await?;
+            let applied = in_time(ANSWER_MAX, apply::run(shared, &mut connections.applier, item.envelope)).await?;
             committed.push(answers::of_applied(*item, applied));
         }
     }
-    Ok(committed)
+    Ok(())
 }
 
 /// What the append said of a round.
@@ -92,7 +98,7 @@ async fn together(
     loop {
         let book = Bookkeeping { outbox, worker: i64::from(shared.life.key()), handed_on: &handed_on };
         failpoint::pass("before_commit");
-        match connections.appender.append(&messages, &marks, book).await {
+        match in_time(ANSWER_MAX, connections.appender.append(&messages, &marks, book)).await {
             // Another transaction stored one of these ids meanwhile: the same batch again finds a duplicate.
             Err(StoreError::Conflict(_)) if tries < 2 => tries += 1,
             Ok((stored, marked)) => return Ok((stored, of_item.iter().map(|at| marked[*at]).collect())),
