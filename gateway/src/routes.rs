@@ -10,7 +10,10 @@ use crate::{
     shard::ConnId,
 };
 pub use registrar::run;
-use shared::domain::{SessionId, UserId};
+use shared::{
+    command::GatewayRef,
+    domain::{SessionId, UserId},
+};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -20,7 +23,7 @@ enum Word {
     Came { user: UserId, conn: ConnId },
     Left { user: UserId, session: SessionId, last: bool },
     Unwatched(Vec<UserId>),
-    InboxLost(String),
+    InboxLost { of: GatewayRef, why: String },
 }
 
 /// The sessions' side.

@@ -1,5 +1,6 @@
 //! Holds routing in Redis to the contract, and to what only it promises. On the Redis of the tests each has a cluster's
 //! name of its own; what kills, stops or fills a Redis starts a private one.
+#![allow(clippy::unwrap_used)] // All of this file is a test; clippy knows only the functions marked as one.
 
 #[path = "contract/routing.rs"]
 mod contract;

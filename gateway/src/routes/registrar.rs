@@ -106,7 +106,7 @@ impl Registrar {
         self.routed = users.iter().copied().collect();
         self.me = Some(me);
         self.app.readiness.routing.store(true, Ordering::Relaxed);
-        self.reader = Some(tokio::spawn(read(self.app.clone(), inbox)));
+        self.reader = Some(tokio::spawn(read(self.app.clone(), me, inbox)));
         self.app.batcher.joined(me);
         self.read_ended().await;
         self.app.hub.resync_all();
@@ -141,6 +141,12 @@ impl Registrar {
         }
     }
 
+    fn inbox_lost(&mut self, why: &str) {
+        tracing::warn!(why, "the inbox was lost; joining anew");
+        metrics::counter!("rookery_inbox_lost_total").increment(1);
+        self.lost();
+    }
+
     async fn words(&mut self, words: Vec<Word>) {
         let mut came: Vec<(UserId, ConnId)> = vec![];
         let mut unwatched = vec![];
@@ -156,11 +162,9 @@ impl Registrar {
                     }
                 }
                 Word::Unwatched(users) => unwatched.extend(users),
-                Word::InboxLost(why) => {
-                    tracing::warn!(why, "the inbox was lost; joining anew");
-                    metrics::counter!("rookery_inbox_lost_total").increment(1);
-                    self.lost();
-                }
+                // The renewal may have said so before.
+                Word::InboxLost { of, why } if self.me == Some(of) => self.inbox_lost(&why),
+                Word::InboxLost { .. } => {}
             }
         }
         if let (Some(me), false) = (self.me, unwatched.is_empty()) {
@@ -208,10 +212,7 @@ impl Registrar {
         let Some(me) = self.me else { return };
         match self.routing.renew(me).await {
             Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("the lease was lost; joining anew");
-                self.lost();
-            }
+            Ok(false) => self.inbox_lost("it or the lease is over"),
             // Away: the lease outlives a few missed renewals, and the next one says whether it did.
             Err(away) => tracing::debug!(%away, "the lease was not renewed"),
         }
@@ -321,7 +322,7 @@ fn tell(app: &App, states: Vec<(UserId, bool)>) {
 }
 
 /// Reads the inbox until it is lost.
-async fn read(app: Arc<App>, mut inbox: Box<dyn Inbox>) {
+async fn read(app: Arc<App>, me: GatewayRef, mut inbox: Box<dyn Inbox>) {
     loop {
         match inbox.recv().await {
             Ok(entry) => {
@@ -330,7 +331,7 @@ async fn read(app: Arc<App>, mut inbox: Box<dyn Inbox>) {
                     app.sessions_ended(&ended);
                 }
             }
-            Err(lost) => return app.routes.say(Word::InboxLost(lost.0)),
+            Err(lost) => return app.routes.say(Word::InboxLost { of: me, why: lost.0 }),
         }
     }
 }

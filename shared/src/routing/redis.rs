@@ -138,7 +138,7 @@ impl Routing for RedisRouting {
     }
 
     fn remove_routes(&self, me: GatewayRef, users: Vec<UserId>) -> Answer<'_, Vec<UserId>> {
-        Box::pin(async move { self.core.remove(ROUTE, me, &users).await })
+        Box::pin(async move { self.core.remove(About::Routes, ROUTE, me, &users).await })
     }
 
     fn routes_of(&self, me: GatewayRef) -> Answer<'_, Vec<UserId>> {
@@ -162,7 +162,7 @@ impl Routing for RedisRouting {
     }
 
     fn unwatch(&self, me: GatewayRef, users: Vec<UserId>) -> Answer<'_, ()> {
-        Box::pin(async move { self.core.remove(WATCH, me, &users).await.map(drop) })
+        Box::pin(async move { self.core.remove(About::Presence, WATCH, me, &users).await.map(drop) })
     }
 
     fn watchers<'a>(&'a self, users: &'a [UserId]) -> Answer<'a, Vec<Routes>> {

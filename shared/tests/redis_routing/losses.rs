@@ -3,9 +3,13 @@
 use super::{Cluster, contract::*, until, why_lost};
 use shared::{command::GatewayRef, domain::UserId};
 
-const MULTI: usize = 400;
+/// Of an entry in a stream.
+type Fields<'a> = &'a [(&'a str, &'a [u8])];
 
-async fn write(cluster: &Cluster, me: GatewayRef, id: &str, entry: &[(&str, &[u8])]) {
+/// More than is read before somebody takes it.
+const MANY: u64 = 400;
+
+async fn write(cluster: &Cluster, me: GatewayRef, id: &str, entry: Fields<'_>) {
     let mut add = redis::cmd("XADD");
     add.arg(cluster.inbox_of(me)).arg("NOMKSTREAM").arg(id);
     entry.iter().for_each(|(field, value)| {
@@ -20,8 +24,7 @@ async fn an_inbox_that_was_trimmed_is_lost_where_the_hole_is() {
     let cluster = Cluster::start().await;
     let routing = cluster.process();
     let (me, mut inbox) = join(&routing).await;
-    // More than is read before somebody takes it.
-    deliver(&routing, me, 0..MULTI as u64).await;
+    deliver(&routing, me, 0..MANY).await;
     let mut trim = redis::cmd("XTRIM");
     trim.arg(cluster.inbox_of(me)).arg("MAXLEN").arg(1);
     trim.exec_async(&mut cluster.redis().await).await.unwrap();
@@ -38,15 +41,15 @@ async fn an_inbox_that_was_trimmed_is_lost_where_the_hole_is() {
         }
     })
     .await;
-    assert!(taken < MULTI as u64 - 1);
-    assert_eq!(lost, format!("entries are missing between 1-{taken} and 1-{}", MULTI - 1));
+    assert!(taken < MANY - 1);
+    assert_eq!(lost, format!("entries are missing between 1-{taken} and 1-{}", MANY - 1));
     assert!(within(inbox.recv()).await.is_err(), "lost stays lost");
 }
 
 #[tokio::test]
 async fn an_entry_that_cannot_be_read_is_a_loss() {
     let good: &[u8] = &shared::wire::encode_entry(&entry(0));
-    let cases: [(&[(&str, &[u8])], &str); 4] = [
+    let cases: [(Fields<'_>, &str); 4] = [
         (&[("e", b"garbage")], "entry 1-1 cannot be read: it has version 103"),
         (&[("e", b"")], "entry 1-1 cannot be read: it ends in the middle"),
         (&[("e", &good[..good.len() - 1])], "entry 1-1 cannot be read"),

@@ -21,6 +21,9 @@ const SWEPT_IN_A_STEP: usize = 500;
 /// Steps for each buried gateway whenever the dead are looked for.
 const SWEPT_IN_PASSING: usize = 20 * SWEPT_IN_A_STEP;
 
+/// Gateways as Redis has them: the bytes of the id, the epoch as text.
+type Lives = Vec<(Vec<u8>, String)>;
+
 /// The last life of a gateway that joined through here.
 pub(super) struct Life {
     epoch: u64,
@@ -82,7 +85,7 @@ impl Core {
     pub async fn gateways(&self) -> Result<Vec<GatewayRef>, RoutingAway> {
         let mut all = redis::cmd("HGETALL");
         all.arg(self.keys.of("gateways"));
-        let all: Vec<(Vec<u8>, String)> = self.ask(About::Lease, Again::Yes, &all).await?;
+        let all: Lives = self.ask(About::Lease, Again::Yes, &all).await?;
         Ok(all.iter().filter_map(|(id, epoch)| life(id, epoch)).collect())
     }
 
@@ -98,7 +101,7 @@ impl Core {
                 call.invoke_async(&mut connection.commands).await.map(Some)
             }
         };
-        let answer: Option<(u32, Vec<(Vec<u8>, String)>)> = self.link.call(About::Lease, Again::Yes, work).await?;
+        let answer: Option<(u32, Lives)> = self.link.call(About::Lease, Again::Yes, work).await?;
         let Some((held, claimed)) = answer else { return Ok(vec![]) };
         self.meters.leases.set(held);
         self.sweep_buried().await?;

@@ -13,6 +13,7 @@ use crate::{
 };
 use redis::Value;
 use std::collections::{BTreeMap, HashSet};
+use uuid::Uuid;
 
 /// People in one script: Redis does nothing else for about a millisecond.
 const CHANGED_AT_ONCE: usize = 500;
@@ -21,6 +22,9 @@ const READ_AT_ONCE: usize = 2048;
 const READS_TOGETHER: usize = 8;
 /// Members of a set that a step of a scan brings, about.
 const SCANNED_AT_ONCE: usize = 1000;
+
+/// Somebody's id, and where in the question it stands.
+type Asked = (u128, u32);
 
 impl Core {
     pub async fn add_routes(&self, me: GatewayRef, users: &[UserId]) -> Result<Vec<UserId>, RoutingAway> {
@@ -38,8 +42,13 @@ impl Core {
     }
 
     /// Who has no route left, or nobody who watches.
-    pub async fn remove(&self, kind: Kind, me: GatewayRef, users: &[UserId]) -> Result<Vec<UserId>, RoutingAway> {
-        let about = if kind.list == ROUTE.list { About::Routes } else { About::Presence };
+    pub async fn remove(
+        &self,
+        about: About,
+        kind: Kind,
+        me: GatewayRef,
+        users: &[UserId],
+    ) -> Result<Vec<UserId>, RoutingAway> {
         let mut went = vec![];
         for users in users.chunks(CHANGED_AT_ONCE) {
             let row = users_in_a_row(users);
@@ -71,9 +80,10 @@ impl Core {
 
     /// For each of `users`, in order, the gateways in the list. Who is named twice is asked for once.
     pub async fn lists(&self, about: About, kind: Kind, users: &[UserId]) -> Result<Vec<Routes>, RoutingAway> {
-        let mut sorted: Vec<(UserId, u32)> = users.iter().copied().zip(0..).collect();
+        // As numbers they are compared faster.
+        let mut sorted: Vec<Asked> = users.iter().map(|user| user.0.as_u128()).zip(0..).collect();
         sorted.sort_unstable();
-        let people: Vec<&[(UserId, u32)]> = sorted.chunk_by(|a, b| a.0 == b.0).collect();
+        let people: Vec<&[Asked]> = sorted.chunk_by(|a, b| a.0 == b.0).collect();
         let mut all = vec![Routes::new(); users.len()];
         for people in people.chunks(READ_AT_ONCE * READS_TOGETHER) {
             let read = self.read_lists(about, kind, people).await?;
@@ -89,18 +99,13 @@ impl Core {
         Ok(all)
     }
 
-    async fn read_lists(
-        &self,
-        about: About,
-        kind: Kind,
-        people: &[&[(UserId, u32)]],
-    ) -> Result<Vec<Routes>, RoutingAway> {
+    async fn read_lists(&self, about: About, kind: Kind, people: &[&[Asked]]) -> Result<Vec<Routes>, RoutingAway> {
         let mut reads = redis::pipe();
         for people in people.chunks(READ_AT_ONCE) {
             let key = self.keys.prefix.len() + 32;
             let mut read = redis::Cmd::with_capacity(1 + people.len(), 4 + key * people.len());
             read.arg("MGET");
-            self.keys.lists(kind, people.iter().map(|same| same[0].0), |key| {
+            self.keys.lists(kind, people.iter().map(|same| UserId(Uuid::from_u128(same[0].0))), |key| {
                 read.arg(key);
             });
             reads.add_command(read);
