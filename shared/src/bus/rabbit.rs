@@ -31,7 +31,7 @@ use metrics::{Histogram, counter, histogram};
 use publish::Publishing;
 use std::{
     fmt::Display,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::watch, time::timeout};
@@ -45,7 +45,7 @@ const SUBSCRIBE_MAX: Duration = Duration::from_secs(5);
 const STATE_MAX: Duration = Duration::from_secs(1);
 /// Silence after which the publishing connection is given up, twice over. A message without a confirm tells it sooner.
 const PUBLISH_HEARTBEAT: Duration = Duration::from_secs(5);
-/// Lives only in memory; survives the broker's restart.
+/// Delivery modes: gone with the broker, and kept over its restart.
 const NOT_PERSISTENT: u8 = 1;
 const PERSISTENT: u8 = 2;
 
@@ -53,14 +53,10 @@ pub struct RabbitBus {
     topology: Arc<Topology>,
     publishing: Link<Publishing>,
     /// Made when somebody consumes: a gateway does not.
-    consuming: Mutex<Consuming>,
+    consuming: OnceLock<Link<()>>,
+    consume_dial: Dial,
     runtime: Handle,
     publish_seconds: Histogram,
-}
-
-enum Consuming {
-    Not(Option<Dial>),
-    By(Arc<Link<()>>),
 }
 
 impl RabbitBus {
@@ -73,7 +69,8 @@ impl RabbitBus {
         let dial = Dial::new(url, PUBLISH_HEARTBEAT, "rookery publish")?;
         Ok(Self {
             publishing: Link::start("publish", dial, &runtime, topology.clone()),
-            consuming: Mutex::new(Consuming::Not(Some(Dial::new(url, config.amqp_heartbeat, "rookery consume")?))),
+            consuming: OnceLock::new(),
+            consume_dial: Dial::new(url, config.amqp_heartbeat, "rookery consume")?,
             topology,
             runtime,
             publish_seconds: histogram!("rookery_bus_publish_seconds"),
@@ -83,19 +80,6 @@ impl RabbitBus {
     /// Resolves when the broker has been reached.
     pub async fn connected(&self) {
         self.publishing.wait().await;
-    }
-
-    fn consuming(&self) -> Arc<Link<()>> {
-        let mut consuming = self.consuming.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Consuming::Not(dial) = &mut *consuming
-            && let Some(dial) = dial.take()
-        {
-            *consuming = Consuming::By(Arc::new(Link::start("consume", dial, &self.runtime, ())));
-        }
-        match &*consuming {
-            Consuming::By(link) => link.clone(),
-            Consuming::Not(_) => unreachable!("the address is taken once, and the connection put in its place"),
-        }
     }
 
     /// The publishing connection, if it may be used now.
@@ -167,7 +151,8 @@ impl RabbitBus {
         &self,
         subscribing: impl AsyncFnOnce(Arc<Live<()>>) -> lapin::Result<C>,
     ) -> Result<C, BusLost> {
-        let link = self.consuming();
+        let connect = || Link::start("consume", self.consume_dial.clone(), &self.runtime, ());
+        let link = self.consuming.get_or_init(connect);
         let all = async {
             let live = link.wait().await;
             subscribing(live).await.map_err(|error| BusLost(error.to_string()))
@@ -269,7 +254,8 @@ impl Bus for RabbitBus {
         Box::pin(async move {
             self.is_partition(partition)?;
             let lost = |error: &dyn Display| BusLost(error.to_string());
-            let live = self.publishing.live().ok_or_else(|| lost(&PublishError::Away))?;
+            // It would not read the question either, where it has stopped reading.
+            let live = self.publisher().map_err(|error| lost(&error))?;
             let look = async |channel: &Channel| self.topology.look(channel, partition).await;
             let queue = live.parts().ask(live.connection(), look).await.map_err(|error| lost(&error))?;
             Ok(QueueState { waiting: queue.message_count() as usize, consumers: queue.consumer_count() as usize })

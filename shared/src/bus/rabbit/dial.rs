@@ -20,6 +20,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a frame. The driver keeps 64 of these for each connection, and writes through all of them in turn.
 const FRAME_MAX: u32 = 32 * 1024;
 
+#[derive(Clone)]
 pub(super) struct Dial {
     uri: AMQPUri,
     name: String,
@@ -46,13 +47,13 @@ impl Dial {
     pub async fn connect(&self) -> Result<(Connection, Line), Error> {
         let line = Line::default();
         let kept = line.clone();
-        // An operator's address may resolve to something else by the next try.
         let connecting = Connection::connector(
             self.uri.clone(),
             lapin::runtime::default_runtime()?,
             async move |uri: AMQPUri, runtime| {
                 let opening = async {
                     let host = uri.authority.host.as_str();
+                    // Each time: a name may lead elsewhere by now.
                     let addresses: Vec<SocketAddr> =
                         tokio::net::lookup_host((host, uri.authority.port)).await?.collect();
                     // Without Nagle's delay: the driver's runtime sees to that.
