@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const NAMES: [&str; 3] = ["ROOKERY_TEST_DATABASE_URL", "ROOKERY_TEST_REDIS_URL", "ROOKERY_TEST_AMQP_URL"];
@@ -60,12 +60,20 @@ fn a_killed_test_run_leaves_no_server_and_the_next_run_removes_the_rest() {
     assert!(homes(&stage).is_empty(), "nothing was started, and what the killed run left is gone");
 }
 
-/// Whether Erlang has begun to be the server of the only run: from then on, for a tenth of a second, it is deaf to signals.
-fn erlang_has_begun(stage: &Stage) -> bool {
+/// Whether the only run's RabbitMQ takes SIGTERM away from the kernel: for a tenth of a second from then on nobody in it
+/// listens, and the signal is lost.
+fn rabbitmq_is_deaf(stage: &Stage) -> bool {
     let Some(data) = homes(stage).first().map(|home| home.join("rabbitmq/data")) else { return false };
     let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
     let mut of_the_run = processes.filter(|process| process.join("cwd").read_link().is_ok_and(|cwd| cwd == data));
-    of_the_run.any(|process| std::fs::read_to_string(process.join("comm")).is_ok_and(|name| name == "beam.smp\n"))
+    of_the_run.any(|process| catches_sigterm(&process))
+}
+
+/// Of a process's directory in `/proc`; the start script does not, Erlang does.
+fn catches_sigterm(process: &Path) -> bool {
+    let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 1 << (Signal::TERM.as_raw() - 1) != 0)
 }
 
 #[test]
@@ -75,7 +83,7 @@ fn a_test_run_killed_while_rabbitmq_begins_leaves_none() {
     // Alone: an initdb would go on for a while.
     run.env(NAMES[0], "not asked").env(NAMES[1], "not asked");
     let mut run = run.spawn().unwrap();
-    eventually("Erlang to begin", || erlang_has_begun(&stage));
+    eventually("Erlang's first moment", || rabbitmq_is_deaf(&stage));
     run.kill().unwrap();
     run.wait().unwrap();
     let [home] = homes(&stage).try_into().unwrap();
