@@ -39,7 +39,8 @@ pub async fn run(app: Arc<App>, stop: Stop) {
             Ok(epoch) => {
                 if app.epoch.set(&epoch) {
                     tracing::warn!(epoch, "the database has another epoch: all sessions read everything anew");
-                    app.hub.resync_all();
+                    app.fanout.audiences().forget_all();
+                    app.hub.begin_anew();
                 }
                 backoff.reset();
                 LOOK_EVERY

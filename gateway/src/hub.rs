@@ -106,6 +106,12 @@ impl Hub {
         }
     }
 
+    /// The database was restored: places begin where it stands now, and whatever was passed on before is of another epoch.
+    pub fn begin_anew(&self) {
+        *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Places::default();
+        self.resync_all();
+    }
+
     /// One entry of the inbox: its events in order, then its answers.
     pub fn pass_on(&self, entry: InboxEntry, batcher: &Batcher) -> Vec<SessionId> {
         let mut deliveries = Vec::with_capacity(entry.items.len());

@@ -105,6 +105,11 @@ impl Audiences {
         Ok(self.resolve([&newer].into_iter()).await?.pop().flatten())
     }
 
+    /// The database may be another one: a restored one counts its lists from an earlier version again.
+    pub fn forget_all(&self) {
+        self.cache.clear();
+    }
+
     /// The list has changed: whoever asks next reads it anew.
     pub fn forget(&self, conversation: ConversationId) {
         self.cache.remove(&conversation);

@@ -160,4 +160,7 @@ async fn another_epoch_makes_everybody_read_anew() {
     view.follow(&mut there, |view| view.texts(&direct) == ["restored"]).await;
     view.settle(&world, &mut there).await;
     here.expect("resync").await;
+    // At the place that the lost one had: not passed over as one that was passed on before.
+    here.say(&direct, "anew").await;
+    view.follow(&mut there, |view| view.texts(&direct) == ["restored", "anew"]).await;
 }
