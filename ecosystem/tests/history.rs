@@ -274,6 +274,28 @@ fn a_gap_that_nobody_was_told_of_is_found_and_one_that_was_told_is_none() {
 }
 
 #[test]
+fn who_heard_nothing_any_more_is_found_when_all_is_quiet() {
+    // Without the last events of the session, which no later one betrays.
+    let deaf = |history: &mut History, told: bool| {
+        let last = live(history, MESSAGES);
+        let mut sight = history.sights[last].clone();
+        let conversation = history.rows[0].message.conversation;
+        let place = MESSAGES + 1;
+        let mut seen = vec![Seen::Quiet, Seen::Asked, Seen::Synced { conversation, place }];
+        if told {
+            seen.insert(0, Seen::Told { conversation: Some(conversation) });
+        }
+        history.sights.remove(last);
+        for seen in seen {
+            sight.seen = seen;
+            history.sights.push(sight.clone());
+        }
+    };
+    found(&[Kind::Untold], |history| deaf(history, false));
+    found(&[], |history| deaf(history, true));
+}
+
+#[test]
 fn a_view_that_is_not_the_table_is_found() {
     // A row that came too late for the last reading.
     found(&[Kind::View], |history| drop(history.views[1].rows.pop()));

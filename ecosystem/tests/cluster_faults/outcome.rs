@@ -42,8 +42,8 @@ impl Outcome {
         }
         // What would pass on an empty history has tested nothing.
         let each = 80 * self.suffered.len();
-        assert!(report.ok > each && report.rows >= report.ok && report.received > 5 * report.ok, "{report}");
-        assert!(report.looks > 1000 && report.resyncs > 0, "{report}");
+        assert!(report.ok > each && report.rows >= report.ok && report.received > 10 * report.ok, "{report}");
+        assert!(report.looks > 1000 && report.resyncs + report.resets > 0, "{report}");
     }
 
     /// Whatever helps to understand a failure, where it is not removed.

@@ -39,13 +39,18 @@ pub fn pour(cluster: &Cluster, crowd: &Arc<Crowd>, runtime: &Handle) {
     assert_eq!(stored(&refused), 0);
 }
 
-/// All that have joined, with their epochs.
+/// All whose lease holds: ids and epochs.
 fn gateways(cluster: &Cluster) -> Vec<(String, String)> {
-    let answer = cluster.engines.ask_redis(&["HGETALL", &format!("{}:gateways", cluster.name)]);
-    // Of `*4 $36 id $13 epoch …` the words without lengths.
-    let words: Vec<&str> =
-        answer.split("\r\n").filter(|word| !word.is_empty() && !word.starts_with(['*', '$'])).collect();
-    words.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
+    let lease = format!("{}:gw:", cluster.name);
+    let leases = words(&cluster.engines.ask_redis(&["KEYS", &format!("{lease}*")]));
+    let epoch = |key: &String| words(&cluster.engines.ask_redis(&["GET", key])).swap_remove(0);
+    leases.iter().map(|key| (key.strip_prefix(&lease).unwrap().to_owned(), epoch(key))).collect()
+}
+
+/// Of an answer like `*1 $4 word` the words without the lengths.
+fn words(answer: &str) -> Vec<String> {
+    let words = answer.split("\r\n").filter(|word| !word.is_empty() && !word.starts_with(['*', '$']));
+    words.map(str::to_owned).collect()
 }
 
 async fn into_the_queues(cluster: &Cluster<'_>) {

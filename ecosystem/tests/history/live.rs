@@ -65,6 +65,8 @@ struct Session {
     conversations: HashMap<Uuid, Known>,
     /// `resync` of everything counts for conversations that were not heard of yet, too.
     everything: Told,
+    /// Nothing new is to come.
+    quiet: bool,
 }
 
 /// Whether a gap is excused: from the word until the answer to a `sync` that was asked for after it.
@@ -97,8 +99,18 @@ impl Session {
                 let told = self.conversations.values_mut().map(|known| &mut known.told).chain([&mut self.everything]);
                 told.filter(|told| **told == Told::Yes).for_each(|told| *told = Told::AndAsked);
             }
+            Seen::Quiet => self.quiet = true,
             Seen::Synced { conversation, place } => {
+                let quiet = self.quiet;
                 let known = self.known(*conversation);
+                if let (true, Told::No, Some(reached)) = (quiet, known.told, known.reached)
+                    && *place > reached
+                {
+                    let (client, session) = (sight.client, sight.session);
+                    let what =
+                        format!("client {client}, session {session}: at {reached} when all was quiet, not {place}");
+                    wrong.push(Violation::new(Kind::Untold, *conversation, what));
+                }
                 if known.told == Told::AndAsked {
                     known.told = Told::No;
                 }

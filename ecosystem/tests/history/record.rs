@@ -51,6 +51,8 @@ pub enum Seen {
     Asked,
     /// The answer: this client now knows the conversation up to `place`.
     Synced { conversation: Uuid, place: i64 },
+    /// Nothing has come for a while, and nobody says anything any more: from here on the client reads what it may have missed.
+    Quiet,
     /// Its positions are of another epoch: it forgets everything. What follows is of its next session.
     Reset,
 }

@@ -8,7 +8,7 @@ mod watching;
 use super::crowd::{Crowd, Phase};
 use super::dice::Dice;
 use super::holdings::{Holdings, Position};
-use crate::history::{Message, Time, View};
+use crate::history::{Message, Seen, Time, View};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -21,6 +21,8 @@ use uuid::Uuid;
 
 const TICK: Duration = Duration::from_millis(20);
 const CONNECTING: Duration = Duration::from_secs(5);
+/// Nothing that was on its way takes longer than this where nothing is broken.
+const QUIET: Duration = Duration::from_secs(5);
 
 pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -54,6 +56,8 @@ pub struct Client {
     /// Of the server it is connected to, and when that was heard last.
     heartbeat: Duration,
     heard: Instant,
+    /// When something of a conversation was heard last, or the connection began.
+    news: Instant,
     /// When the server that leaves wants it to come back.
     come_back: Option<Instant>,
     next: u64,
@@ -83,6 +87,7 @@ impl Client {
             homewards: 0,
             heartbeat: CONNECTING,
             heard: Instant::now(),
+            news: Instant::now(),
             come_back: None,
             next: 0,
             asked: BTreeMap::new(),
@@ -136,7 +141,7 @@ impl Client {
             self.epoch = hello["epoch"].clone();
         }
         self.heartbeat = Duration::from_secs(hello["heartbeat_s"].as_u64().expect("a number"));
-        self.heard = Instant::now();
+        (self.heard, self.news) = (Instant::now(), Instant::now());
         (self.server, self.next, self.stale) = (server, 0, true);
         self.session += 1;
         self.watch_at = self.watches().then(Instant::now);
@@ -206,6 +211,9 @@ impl Client {
     fn has_read_everything(&mut self) -> bool {
         if !self.reading {
             (self.reading, self.stale) = (true, true);
+            if self.news.elapsed() > QUIET {
+                self.saw(Seen::Quiet);
+            }
         }
         !self.stale && self.asked.is_empty()
     }

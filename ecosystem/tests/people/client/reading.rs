@@ -13,6 +13,9 @@ use uuid::Uuid;
 impl Client {
     pub(super) fn event(&mut self, frame: &Value) {
         let conversation = frame["conversation_id"].as_str().and_then(|id| id.parse::<Uuid>().ok());
+        if conversation.is_some() {
+            self.news = Instant::now();
+        }
         match (frame["event"].as_str().unwrap_or_default(), conversation, Position::of(frame)) {
             ("resync", ..) => self.told(&frame["data"]["conversation_ids"]),
             ("heartbeat", ..) => self.frames.push(json!({ "cmd": "heartbeat" })),
@@ -39,7 +42,7 @@ impl Client {
         }
     }
 
-    fn saw(&self, seen: Seen) {
+    pub(super) fn saw(&self, seen: Seen) {
         self.crowd.recorder.saw(self.me, self.session, seen);
     }
 
