@@ -33,8 +33,7 @@ pub struct Proxy {
 
 impl Proxy {
     pub async fn start() -> Self {
-        let broker = test_amqp_url().expect("ROOKERY_TEST_AMQP_URL names a RabbitMQ");
-        let broker = broker.rsplit(['@', '/']).find(|part| part.contains(':')).expect("host and port").to_owned();
+        let broker = broker();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let way = watch::Sender::new(Way { up: true, down: true, closed: false, cuts: 0 });
@@ -45,7 +44,9 @@ impl Proxy {
 
     /// The same cluster, by this way.
     pub fn config(&self, direct: &ClusterConfig) -> ClusterConfig {
-        ClusterConfig { amqp: Some(Secret::new(format!("amqp://guest:guest@{}", self.address))), ..direct.clone() }
+        let url = direct.amqp.as_ref().expect("made with one").expose();
+        let url = url.replacen(&broker(), &self.address.to_string(), 1);
+        ClusterConfig { amqp: Some(Secret::new(url)), ..direct.clone() }
     }
 
     /// What is there ends; new ones come through.
@@ -79,6 +80,13 @@ impl Proxy {
         frame.push(0xce);
         self.words.send(frame).expect("somebody is connected");
     }
+}
+
+/// Host and port of the test RabbitMQ.
+fn broker() -> String {
+    let url = test_amqp_url().expect("ROOKERY_TEST_AMQP_URL names a RabbitMQ");
+    let authority = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).expect("a host");
+    authority.rsplit('@').next().filter(|host| host.contains(':')).expect("a host with its port").to_owned()
 }
 
 async fn accept(listener: TcpListener, broker: String, way: watch::Sender<Way>, words: broadcast::Sender<Vec<u8>>) {
