@@ -86,8 +86,8 @@ impl Memory {
 
 /// Processor time of a process; none if it is gone or its program has another name: it was a number of another machine.
 pub fn cpu_of_program(pid: u32, name: &str) -> Option<Duration> {
-    let program = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    (program.trim_end() == name).then(|| Stat::read(pid).ok().map(|stat| duration(stat.own)))?
+    let stat = Stat::read(pid).ok()?;
+    (stat.name == name).then(|| duration(stat.own))
 }
 
 /// Processor time of the whole machine since it started.
@@ -157,6 +157,8 @@ fn kibibytes(text: &str) -> Option<u64> {
 
 struct Stat {
     pid: u32,
+    /// Of the program, cut to 15 bytes by the kernel.
+    name: String,
     parent: u32,
     /// utime + stime.
     own: u64,
@@ -172,10 +174,12 @@ impl Stat {
 
     /// The program's name stands in parentheses and may hold anything: fields are counted behind the last one.
     fn parse(pid: u32, text: &str) -> Option<Self> {
-        let fields: Vec<&str> = text.get(text.rfind(')')? + 2..)?.split(' ').collect();
+        let (open, close) = (text.find('(')?, text.rfind(')')?);
+        let name = text.get(open + 1..close)?.to_owned();
+        let fields: Vec<&str> = text.get(close + 2..)?.split(' ').collect();
         let field = |n: usize| fields.get(n - 3)?.trim().parse::<u64>().ok();
         let (own, waited_for) = (field(14)? + field(15)?, field(16)? + field(17)?);
-        Some(Self { pid, parent: u32::try_from(field(4)?).ok()?, own, waited_for })
+        Some(Self { pid, name, parent: u32::try_from(field(4)?).ok()?, own, waited_for })
     }
 }
 
@@ -213,7 +217,7 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let text = "9 (a) b) S 1 9 9 0 -1 4194560 0 0 0 0 250 50 7 3 20 0 4 0 1 2 3";
         let stat = Stat::parse(9, text).unwrap();
-        assert_eq!((stat.parent, stat.own, stat.waited_for), (1, 300, 10));
+        assert_eq!((stat.name.as_str(), stat.parent, stat.own, stat.waited_for), ("a) b", 1, 300, 10));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The parts of one `rookery up`, by its process tree: gateways, workers, the services it started, and itself.
 //!
-//! A process belongs to the part that its own command line names, else to its parent's; whatever is named by none is the
+//! A process belongs to the part that its own name and command line say, else to its parent's; whatever is named by none is the
 //! launcher's. Services that were there before (`DATABASE_URL`, `REDIS_URL`, `AMQP_URL`) are in nobody's tree: they are watched
 //! by their own pids.
 
@@ -33,16 +33,15 @@ impl Part {
         }
     }
 
-    /// By the words of a command line; none if they do not say.
-    fn of(words: &[&str]) -> Option<Self> {
-        let program = words.first()?.rsplit('/').next()?;
-        match (program, words.get(1).copied()) {
-            ("rookery", Some("gateway")) => Some(Self::Gateways),
-            ("rookery", Some("worker")) => Some(Self::Workers),
-            // Its processes say in one word who they are: `postgres: checkpointer`.
-            _ if program.starts_with("postgres") => Some(Self::Postgres),
-            _ if program.starts_with("redis-server") || program.starts_with("valkey-server") => Some(Self::Redis),
-            _ if words.iter().any(|word| word.contains("rabbitmq")) => Some(Self::RabbitMq),
+    /// By the program's name, and for our own by the first word of its command line; none if they do not say.
+    fn of(program: &str, word: &str) -> Option<Self> {
+        match (program, word) {
+            (ours, "gateway") if ours.starts_with("rookery") => Some(Self::Gateways),
+            (ours, "worker") if ours.starts_with("rookery") => Some(Self::Workers),
+            ("postgres", _) => Some(Self::Postgres),
+            ("redis-server" | "valkey-server", _) => Some(Self::Redis),
+            // Erlang's machine: nothing else in this tree runs on it.
+            ("beam.smp", _) => Some(Self::RabbitMq),
             _ => None,
         }
     }
@@ -53,14 +52,16 @@ impl Part {
 pub struct Parts {
     /// Processor time so far, that of ended children included.
     pub cpu: BTreeMap<Part, Duration>,
-    /// The processes that their command line names, by part.
+    /// The processes that were told by their names, by part.
     pub pids: BTreeMap<Part, BTreeSet<u32>>,
 }
 
 impl Parts {
     /// Of the tree whose root is the `rookery up` with this pid.
     pub fn look(launcher: u32) -> Result<Self> {
-        Ok(Self::sort(&family(launcher)?, &|pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()))
+        // Who has ended meanwhile has no command line, and is its parent's.
+        let command_line = |pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        Ok(Self::sort(&family(launcher)?, &command_line))
     }
 
     /// Parents stand before their children in `tree`.
@@ -70,8 +71,8 @@ impl Parts {
         for (n, process) in tree.iter().enumerate() {
             let line = command_line(process.pid);
             let line = String::from_utf8_lossy(&line);
-            let words: Vec<&str> = line.split('\0').collect();
-            let named = if n == 0 { Some(Part::Rookery) } else { Part::of(&words) };
+            let word = line.split('\0').nth(1).unwrap_or_default();
+            let named = if n == 0 { Some(Part::Rookery) } else { Part::of(&process.name, word) };
             let inherited = belongs.get(&process.parent).copied().unwrap_or(Part::Rookery);
             let part = named.unwrap_or(inherited);
             belongs.insert(process.pid, part);
@@ -100,24 +101,29 @@ mod tests {
     #[test]
     fn a_tree_is_sorted_into_parts() {
         let lines = [
-            (1, 0, "/x/rookery\0up\0--cluster"),
-            (2, 1, "/x/rookery\0gateway\0--launcher\x001"),
-            (3, 1, "/x/rookery\0gateway"),
-            (4, 1, "/x/rookery\0worker"),
-            (5, 1, "/usr/lib/postgresql/15/bin/postgres\0-D\0/d"),
-            (6, 5, "postgres: checkpointer "),
-            (7, 1, "redis-server 127.0.0.1:0\0"),
-            (8, 1, "/bin/sh\0/usr/lib/rabbitmq/bin/rabbitmq-server"),
-            (9, 8, "/usr/lib/erlang/beam.smp\0-W\0w"),
-            (10, 9, "erl_child_setup\x001024"),
-            (11, 1, "sh\0-c\0something"),
+            (1, 0, "rookery", "/x/rookery\0up\0--cluster"),
+            (2, 1, "rookery", "/x/rookery\0gateway\0--launcher\x001"),
+            (3, 1, "rookery", "/x/rookery\0gateway"),
+            (4, 1, "rookery", "/x/rookery\0worker"),
+            (5, 1, "postgres", "/usr/lib/postgresql/15/bin/postgres\0-D\0/d"),
+            (6, 5, "postgres", "postgres: checkpointer "),
+            (7, 1, "redis-server", "/usr/bin/redis-server unixsocket:/d\0"),
+            (8, 1, "beam.smp", "/usr/lib/erlang/beam.smp\0-W\0w"),
+            (9, 8, "erl_child_setup", "erl_child_setup\x001024"),
+            (10, 1, "sh", "sh\0-c\0something"),
         ];
-        let tree: Vec<Stat> =
-            lines.iter().map(|(pid, parent, _)| Stat { pid: *pid, parent: *parent, own: 100, waited_for: 0 }).collect();
-        let line = |pid: u32| lines.iter().find(|line| line.0 == pid).unwrap().2.as_bytes().to_vec();
+        let stat = |(pid, parent, name, _): &(u32, u32, &str, &str)| Stat {
+            pid: *pid,
+            name: (*name).to_owned(),
+            parent: *parent,
+            own: 100,
+            waited_for: 0,
+        };
+        let tree: Vec<Stat> = lines.iter().map(stat).collect();
+        let line = |pid: u32| lines.iter().find(|line| line.0 == pid).unwrap().3.as_bytes().to_vec();
         let parts = Parts::sort(&tree, &line);
         let counted: Vec<(&str, u64)> = parts.cpu.iter().map(|(part, used)| (part.name(), used.as_secs())).collect();
-        let wanted = [("gateways", 2), ("workers", 1), ("postgres", 2), ("redis", 1), ("rabbitmq", 3), ("rookery", 2)];
+        let wanted = [("gateways", 2), ("workers", 1), ("postgres", 2), ("redis", 1), ("rabbitmq", 2), ("rookery", 2)];
         assert_eq!(counted, wanted);
         assert_eq!(parts.gateways(), [2, 3]);
     }
