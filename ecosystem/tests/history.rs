@@ -358,7 +358,9 @@ fn word(history: &History, online: bool) -> usize {
 #[test]
 fn a_ghost_is_found() {
     // Nobody says that he has gone, until the trouble says so by mistake.
-    found(&[Kind::Ghost], |history| drop(history.presence.remove(word(history, false))));
+    found(&[Kind::Ghost], |history| {
+        history.presence.remove(word(history, false));
+    });
     // Said, and taken back.
     found(&[Kind::Ghost], |history| {
         let mut wrong = history.presence[word(history, false)].clone();
@@ -369,7 +371,9 @@ fn a_ghost_is_found() {
 
 #[test]
 fn somebody_who_is_here_and_not_seen_is_found() {
-    found(&[Kind::Unseen], |history| drop(history.presence.remove(word(history, true))));
+    found(&[Kind::Unseen], |history| {
+        history.presence.remove(word(history, true));
+    });
     // After the trouble it is not put right.
     found(&[Kind::Unseen], |history| {
         let last = history.presence.iter().rposition(|word| word.watcher == 0).unwrap();

@@ -47,6 +47,8 @@ impl<'a> Run<'a> {
         let run = Self { cluster, crowd, dice: Dice::new(seed), suffered: vec![], runtime, clients };
         eventually("everybody at home", || run.crowd.all_at_home());
         run.talk();
+        // Everybody has come at once.
+        run.trouble(0, false);
         run
     }
 
@@ -68,10 +70,9 @@ impl<'a> Run<'a> {
 
     /// It is over: what follows of it.
     pub fn suffered(&mut self, fault: Fault, from: Time, settle: bool) {
-        let until = self.crowd.recorder.now();
+        let until = self.trouble(from, fault.is_lossy());
         eventually("an answer to all that was said meanwhile", || self.crowd.oldest_unanswered() > until);
         let presence = settle.then(|| self.wait_for_presence(fault, until));
-        self.crowd.recorder.with(|history| history.troubles.push(Trouble { from, until, lossy: fault.is_lossy() }));
         if settle {
             self.everybody_back();
         }
@@ -80,6 +81,13 @@ impl<'a> Run<'a> {
         self.talk();
         self.cluster.assert_alive();
         self.suffered.push(Suffered { fault, from, presence });
+    }
+
+    /// Until now something was broken.
+    fn trouble(&self, from: Time, lossy: bool) -> Time {
+        let until = self.crowd.recorder.now();
+        self.crowd.recorder.with(|history| history.troubles.push(Trouble { from, until, lossy }));
+        until
     }
 
     /// From the end of a fault on. What is not true in time the checker finds, too, with the reason.
