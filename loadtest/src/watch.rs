@@ -5,11 +5,11 @@
 
 mod metrics;
 
+use self::metrics::Counts;
 use crate::process::parts::Parts;
 use crate::process::{Machine, Watched};
 use anyhow::Result;
 use clap::Args;
-use metrics::Counts;
 use shared::clock;
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 //! Routing in Redis, for gateways and workers of several processes. What is kept there, and under which keys, is in
-//! [`keys`]; everything that takes more than one step is a script (`redis/scripts/`).
+//! `keys`; everything that takes more than one step is a script (`redis/scripts/`).
 //!
 //! Redis may be away, be wiped, be restarted with or without its data. While it is away every question is answered
 //! [`RoutingAway`] within about a second. What was lost is noticed by the reader of the inbox, by its place in the stream
@@ -34,7 +34,7 @@ use dial::{Connection, Dial};
 use gateways::Life;
 use gone::Gone;
 use keys::{Keys, ROUTE, WATCH};
-use link::{About, Again, Link};
+use link::{About, Again, Link, PATIENCE};
 use metrics::{Counter, Gauge, counter, gauge};
 use redis::{Cmd, FromRedisValue, Script, ScriptInvocation};
 use scripts::Scripts;
@@ -72,7 +72,12 @@ impl RedisRouting {
     /// Connects when it is first asked something, and again whenever it has to. Metrics are registered here: telemetry
     /// starts first.
     pub fn new(config: &ClusterConfig) -> Result<Self, ConfigError> {
-        let link = Arc::new(Link::new(Dial::new(config)?));
+        Self::with_patience(config, PATIENCE)
+    }
+
+    /// For tests of something else than patience, on a machine that does other things at the same time.
+    pub fn with_patience(config: &ClusterConfig, patience: Duration) -> Result<Self, ConfigError> {
+        let link = Arc::new(Link::new(Dial::new(config)?, patience));
         let meters = Meters {
             routes: gauge!("rookery_routing_routes"),
             watched: gauge!("rookery_routing_watched"),

@@ -3,7 +3,7 @@
 use crate::cluster::{Role, processes};
 use crate::config::Surroundings;
 use crate::data_dir::DataDir;
-use crate::services::{postgres, rabbitmq, redis};
+use crate::services::{self, postgres, rabbitmq};
 use crate::{database, say};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -150,7 +150,7 @@ fn remove(data: &DataDir, surroundings: &Surroundings) -> Result<()> {
         postgres::remove(&data.postgres(), machine)?;
     }
     if data.redis().exists() {
-        redis::remove(&data.redis(), machine)?;
+        services::redis::remove(&data.redis(), machine)?;
     }
     if data.rabbitmq().exists() {
         rabbitmq::remove(&data.rabbitmq(), machine)?;
