@@ -15,3 +15,6 @@ pub async fn connect(url: &str) -> Result<Client> {
     tokio::spawn(connection);
     Ok(client)
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,8 +53,9 @@ impl Watched {
         Self { name: name.to_owned(), pid, with_children: false }
     }
 
+    /// With the processes it has started.
     pub fn itself(name: &str) -> Self {
-        Self::one(name, std::process::id())
+        Self { with_children: true, ..Self::one(name, std::process::id()) }
     }
 
     /// Processor time used so far, of all threads (and of children waited for, where children are watched).

@@ -96,21 +96,22 @@ pub struct Options {
 }
 
 pub fn run(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut World) -> Result<Report> {
+    let database = Database::open(runtime, &options.database_url)?;
+    let background = database.asked(|| sleep(BACKGROUND))?.0;
     let others = options.rooms as usize * MEMBERS;
     runtime.block_on(world.need_users(others + 1, Duration::from_secs(1_500)))?;
     let mut trickle = Trickle::new(runtime, world, options.rooms as usize, options.launcher)?;
-    let scene = Scene::set(runtime, options, world, others)?;
+    let scene = Scene::set(&database, options, world, others)?;
     let mut report = Report::new(options, &scene.population);
     report.inserted_s = scene.inserted.as_secs_f64();
 
     let mut crew = Crew::start(&scene.briefs(options, world)?)?;
-    let background = scene.asked(|| sleep(BACKGROUND))?.0;
-    let (opening, opened) = scene.asked(|| {
+    let (opening, opened) = database.asked(|| {
         crew.order(&Order::Open)?;
         crew.opened(OPEN_LIMIT)
     })?;
     report.opened(opened, opening.as_ref().zip(background.as_ref()));
-    let (first_sync, synced) = scene.asked(|| {
+    let (first_sync, synced) = database.asked(|| {
         crew.order(&Order::Sync)?;
         report.first_syncs = crew.synced(SYNC_LIMIT)?;
         Ok(())
@@ -124,11 +125,11 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Wor
     trickle.open(runtime, world, &options.socket, &gateways, victim)?;
     let lost = spread.of(victim) as u32;
     let rate = f64::from(options.rate);
-    let (calm, _) = scene.asked(|| trickle.run(rate, WARMUP, CALM).map(|calm| report.calm = Some(calm)))?;
+    let (calm, _) = database.asked(|| trickle.run(rate, WARMUP, CALM).map(|calm| report.calm = Some(calm)))?;
 
     let storm =
         Storm { victim, lost, news: scene.news(options, world, others), limit: Duration::from_secs(options.seconds) };
-    let (asked, _) = scene.asked(|| {
+    let (asked, _) = database.asked(|| {
         let fates = storm.rage(&mut crew, &mut trickle, rate)?;
         report.fates(fates);
         Ok(())
@@ -143,30 +144,55 @@ pub fn run(runtime: &tokio::runtime::Runtime, options: &Options, world: &mut Wor
     Ok(report)
 }
 
-/// The crowd, as the server and its database know it.
-struct Scene<'a> {
+/// The server's PostgreSQL.
+struct Database<'a> {
     runtime: &'a tokio::runtime::Runtime,
-    population: Population,
     client: Client,
     counted: bool,
+}
+
+impl<'a> Database<'a> {
+    fn open(runtime: &'a tokio::runtime::Runtime, url: &str) -> Result<Self> {
+        let (client, counted) = runtime.block_on(async {
+            let client = database::connect(url).await?;
+            let counted = database::statements::are_counted(&client).await?;
+            anyhow::Ok((client, counted))
+        })?;
+        Ok(Self { runtime, client, counted })
+    }
+
+    /// What the server asks PostgreSQL while something is done, and how long that takes.
+    fn asked(&self, work: impl FnOnce() -> Result<()>) -> Result<(Option<Statements>, Duration)> {
+        let read = || match self.counted {
+            true => self.runtime.block_on(Statements::read(&self.client)).map(Some),
+            false => Ok(None),
+        };
+        let before = read()?;
+        let begun: Instant = clock::monotonic();
+        work()?;
+        let took = begun.elapsed();
+        let after = read()?;
+        Ok((after.zip(before).map(|(after, before)| after.since(&before)), took))
+    }
+}
+
+/// The crowd, as the server and its database know it.
+struct Scene {
+    population: Population,
     inserted: Duration,
 }
 
-impl<'a> Scene<'a> {
-    fn set(runtime: &'a tokio::runtime::Runtime, options: &Options, world: &World, herald: usize) -> Result<Self> {
+impl Scene {
+    fn set(database: &Database<'_>, options: &Options, world: &World, herald: usize) -> Result<Self> {
         let unix_ms = clock::now().timestamp_millis().unsigned_abs();
         let population =
             Population { people: options.sockets, rounds: options.positions, room: options.members, unix_ms };
         let herald: Uuid = world.state.users[herald].id.parse().context("the server's id of a user")?;
         let news = options.news.min(population.conversations());
         let begun = clock::monotonic();
-        let (client, counted) = runtime.block_on(async {
-            let client = database::connect(&options.database_url).await?;
-            database::crowd::insert(&client, &population, herald, news).await?;
-            let counted = database::statements::are_counted(&client).await?;
-            anyhow::Ok((client, counted))
-        })?;
-        Ok(Self { runtime, population, client, counted, inserted: begun.elapsed() })
+        let insert = database::crowd::insert(&database.client, &population, herald, news);
+        database.runtime.block_on(insert)?;
+        Ok(Self { population, inserted: begun.elapsed() })
     }
 
     fn briefs(&self, options: &Options, world: &World) -> Result<Vec<Brief>> {
@@ -194,20 +220,6 @@ impl<'a> Scene<'a> {
         let conversations = (0..count).map(|number| (number, self.population.conversation(number))).collect();
         let token = world.state.users[herald].access_token.as_str();
         storm::Herald { server: &world.server, token, conversations }
-    }
-
-    /// What the server asks PostgreSQL while something is done, and how long that takes.
-    fn asked(&self, work: impl FnOnce() -> Result<()>) -> Result<(Option<Statements>, Duration)> {
-        let read = || match self.counted {
-            true => self.runtime.block_on(Statements::read(&self.client)).map(Some),
-            false => Ok(None),
-        };
-        let before = read()?;
-        let begun: Instant = clock::monotonic();
-        work()?;
-        let took = begun.elapsed();
-        let after = read()?;
-        Ok((after.zip(before).map(|(after, before)| after.since(&before)), took))
     }
 }
 

@@ -195,3 +195,6 @@ pub fn tell(lines: &[Insert], body_bytes: u32, table: &mut Table) {
         ]);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ const WAIT: Duration = Duration::from_millis(5);
 const FIRST_SYNCS: usize = 64;
 /// A server that does not answer hello or sync for so long is given up, and another attempt made.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// A hello or sync that was refused for now is said again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 /// docs/socket.md, "Closes": pauses grow up to half a minute.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(1);
@@ -200,8 +202,9 @@ impl Crowd {
                 self.send(place, &text);
             }
             Then::Later(code) => {
-                *self.failures.entry(format!("sync: {code}")).or_default() += 1;
-                self.later(place, Duration::from_secs(1));
+                let what = if client.person.phase == Phase::Away { "hello" } else { "sync" };
+                *self.failures.entry(format!("{what}: {code}")).or_default() += 1;
+                self.later(place, AGAIN);
             }
             Then::Whole => self.settled(place),
             Then::Broken(why) => bail!("person {}: {why}", self.first + place as u32),
@@ -235,14 +238,24 @@ impl Crowd {
         self.swarm.send(place, text.as_bytes());
     }
 
+    fn greet(&mut self, place: usize) {
+        let person = self.first + place as u32;
+        let token = self.mint.token_of(self.population.user(person), self.population.session(person));
+        self.send(place, &Person::hello(&token));
+    }
+
     fn due(&mut self, place: usize) {
         if !self.swarm.is_open(place) {
             return self.dialer.dial(place);
         }
-        if self.people[place].person.phase == Phase::Syncing {
-            let text = self.people[place].person.ask(&self.population, &self.epoch);
-            self.fates.syncs += 1;
-            self.send(place, &text);
+        match self.people[place].person.phase {
+            Phase::Away => self.greet(place),
+            Phase::Syncing => {
+                let text = self.people[place].person.ask(&self.population, &self.epoch);
+                self.fates.syncs += 1;
+                self.send(place, &text);
+            }
+            Phase::Greeted | Phase::Whole => {}
         }
     }
 
@@ -252,9 +265,7 @@ impl Crowd {
             Ok(stream) => {
                 self.people[place].way.connected_us = now_us();
                 self.swarm.put(place, stream, Kind::Bare)?;
-                let person = self.first + place as u32;
-                let token = self.mint.token_of(self.population.user(person), self.population.session(person));
-                self.send(place, &Person::hello(&token));
+                self.greet(place);
             }
             Err(error) => {
                 *self.failures.entry(error.root_cause().to_string()).or_default() += 1;
