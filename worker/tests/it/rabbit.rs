@@ -26,6 +26,7 @@ impl Cluster {
             ("JWT_SECRET", "a secret that only tests use, of more than 32 bytes"),
             ("DATABASE_URL", "postgres://nowhere/none"),
             ("AMQP_URL", &url),
+            ("AMQP_HEARTBEAT_SECONDS", "1"),
             ("CLUSTER_NAME", &format!("test-{}", uuid::Uuid::now_v7())),
         ]);
         Self { config: Config::read(&env).unwrap().cluster, url }
@@ -79,4 +80,25 @@ async fn on_a_broker_places_move_in_order_and_nothing_is_done_again() {
     until("the other goes on", async || talk.answered() > before + 100).await;
     talk.end(&world).await;
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_worker_loses_its_places_and_comes_back_to_its_share() {
+    let world = World::start(PARTITIONS).await;
+    let cluster = Cluster::new();
+    let routing = || Arc::new(world.routing.clone());
+    let first = world.worker_on(cluster.process(), routing()).await;
+    let second = world.worker_on(cluster.process(), routing()).await;
+    let bus = cluster.process()();
+    bus.connected().await;
+    let talk = Talk::begin_on(bus.clone(), &world).await;
+    until_shared(&[&first, &second], PARTITIONS, &[2, 2]).await;
+    let ice = first.freeze().await;
+    // By then the broker has missed its heartbeats.
+    until("the other has all of them", async || second.partitions().len() == usize::from(PARTITIONS)).await;
+    let before = talk.answered();
+    until("it answers", async || talk.answered() > before + 100).await;
+    drop(ice);
+    until_shared(&[&first, &second], PARTITIONS, &[2, 2]).await;
+    talk.end(&world).await;
 }
