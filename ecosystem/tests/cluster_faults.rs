@@ -105,11 +105,10 @@ impl Ground {
         let runtime = self.runtime.handle();
         let restore = restore::restore(&self.engines, &run.cluster.name, &run.crowd, &backup, processes, runtime);
         run.suffered(Fault::Restored, from, true);
-        let resets = || run.crowd.recorder.with(|history| Report::of(history).resets);
-        eventually("everybody to begin anew", || resets() == run.crowd.people.len());
+        let people = run.crowd.people.len();
+        eventually("everybody to begin anew", || run.crowd.recorder.presence().resets == people);
         // More than was lost: the counting is beyond where it was, and everybody has heard all of it.
         (0..4).for_each(|_| run.talk());
-        let people = run.crowd.people.len();
         let outcome = run.finish();
         let undone = outcome.history.attempts.iter().filter_map(|attempt| attempt.completed);
         let undone = undone.filter(|at| (restore.backup..restore.begun).contains(at)).count();

@@ -34,11 +34,11 @@ impl<'a> Cluster<'a> {
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
         let mut cluster = Self { engines, name: name.to_owned(), directory, gateways: vec![], workers: vec![] };
         for number in 0..WORKERS {
-            let (recipe, ways) = cluster.recipe(runtime, program, "worker", number);
+            let (recipe, ways) = cluster.recipe(program, "worker", number);
             cluster.workers.push(Process::start(recipe, ways, failpoint));
         }
         for (number, port) in free_ports(GATEWAYS).into_iter().enumerate() {
-            let (mut recipe, ways) = cluster.recipe(runtime, program, "gateway", number);
+            let (mut recipe, ways) = cluster.recipe(program, "gateway", number);
             recipe.set("PORT", port.to_string());
             cluster.gateways.push(Process::start(recipe, ways, None));
         }
@@ -46,10 +46,10 @@ impl<'a> Cluster<'a> {
         cluster
     }
 
-    fn recipe(&self, runtime: &Handle, program: &Path, role: &'static str, number: usize) -> (Recipe, Ways) {
-        let (postgres, database_url) = self.engines.way_to_postgres(runtime, &self.name);
-        let (redis, redis_url) = self.engines.way_to_redis(runtime);
-        let (rabbit, amqp_url) = self.engines.way_to_rabbit(runtime);
+    fn recipe(&self, program: &Path, role: &'static str, number: usize) -> (Recipe, Ways) {
+        let (postgres, database_url) = self.engines.way_to_postgres(&self.name);
+        let (redis, redis_url) = self.engines.way_to_redis();
+        let (rabbit, amqp_url) = self.engines.way_to_rabbit();
         let unlimited = || "1000000".to_owned();
         let settings = vec![
             ("DATABASE_URL", database_url),
@@ -76,13 +76,31 @@ impl<'a> Cluster<'a> {
         self.gateways.iter_mut().chain(&mut self.workers).for_each(Process::assert_alive);
     }
 
-    /// The words of a log that a process has written, for people who look at a failure.
     pub fn logs(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.directory).unwrap();
         entries
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|it| it == "log"))
             .collect()
+    }
+}
+
+/// What would be removed with the run: where its logs are kept for people who look at a failure.
+pub fn keep(name: &str, logs: &[PathBuf]) -> PathBuf {
+    let run = format!("cluster-faults-{name}-{}", std::process::id());
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(run);
+    std::fs::create_dir_all(&kept).unwrap();
+    for log in logs {
+        std::fs::copy(log, kept.join(log.file_name().unwrap())).unwrap();
+    }
+    kept
+}
+
+impl Drop for Cluster<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the logs are in {}", keep(&self.name, &self.logs()).display());
+        }
     }
 }
 

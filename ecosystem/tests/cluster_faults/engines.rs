@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_postgres::NoTls;
 
 /// For an answer of Redis.
@@ -23,6 +23,9 @@ pub struct Engines {
     pub postgres: PrivatePostgres,
     pub redis: PrivateRedis,
     pub rabbit: PrivateRabbit,
+    /// Carries everything between them and the processes. By itself: what the clients do must not look like a network that
+    /// is broken.
+    network: Runtime,
 }
 
 impl Engines {
@@ -42,6 +45,7 @@ impl Engines {
                 postgres: postgres.join().unwrap().unwrap(),
                 redis: redis.join().unwrap().unwrap(),
                 rabbit: rabbit.join().unwrap().unwrap(),
+                network: Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
             }
         })
     }
@@ -89,24 +93,24 @@ impl Engines {
     }
 
     /// One process's own way to PostgreSQL, and the setting for it.
-    pub fn way_to_postgres(&self, runtime: &Handle, database: &str) -> (Proxy, String) {
+    pub fn way_to_postgres(&self, database: &str) -> (Proxy, String) {
         let url = self.postgres.url();
         let (user, directory) = url.strip_prefix("postgres://").unwrap().split_once('@').unwrap();
         let socket = decoded(directory.split('/').next().unwrap()).join(".s.PGSQL.5432");
-        let way = Proxy::start(runtime, Target::Unix(socket));
+        let way = Proxy::start(self.network.handle(), Target::Unix(socket));
         let url = format!("postgres://{user}@{}/{database}?sslmode=disable", way.address);
         (way, url)
     }
 
-    pub fn way_to_redis(&self, runtime: &Handle) -> (Proxy, String) {
-        let way = Proxy::start(runtime, Target::Unix(self.redis_socket()));
+    pub fn way_to_redis(&self) -> (Proxy, String) {
+        let way = Proxy::start(self.network.handle(), Target::Unix(self.redis_socket()));
         let url = format!("redis://{}", way.address);
         (way, url)
     }
 
-    pub fn way_to_rabbit(&self, runtime: &Handle) -> (Proxy, String) {
+    pub fn way_to_rabbit(&self) -> (Proxy, String) {
         let address = self.rabbit_address();
-        let way = Proxy::start(runtime, Target::Tcp(address.clone()));
+        let way = Proxy::start(self.network.handle(), Target::Tcp(address.clone()));
         let url = self.rabbit.url().replace(&address, &way.address.to_string());
         (way, url)
     }

@@ -1,11 +1,12 @@
 //! A run that is over, and what is to be said of it: what the checker finds, what the database's own checks find, and how
 //! long each fault made people wait.
 
+use crate::cluster;
 use crate::history::{History, Report, Time};
 use crate::plan::Fault;
 use shared::store::verify::Finding;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A fault that has been and gone.
@@ -18,7 +19,6 @@ pub struct Suffered {
 
 pub struct Outcome {
     pub name: String,
-    pub seed: u64,
     pub logs: Vec<PathBuf>,
     pub history: History,
     pub findings: Vec<Finding>,
@@ -48,11 +48,7 @@ impl Outcome {
 
     /// Whatever helps to understand a failure, where it is not removed.
     pub fn keep(&self, report: &str) -> PathBuf {
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-faults-{}-{}", self.name, self.seed));
-        std::fs::create_dir_all(&kept).unwrap();
-        for log in &self.logs {
-            std::fs::copy(log, kept.join(log.file_name().unwrap())).unwrap();
-        }
+        let kept = cluster::keep(&self.name, &self.logs);
         std::fs::write(kept.join("slowest.txt"), self.slowest()).unwrap();
         std::fs::write(kept.join("history.txt"), format!("{report}\n{:#?}\n", self.history)).unwrap();
         kept

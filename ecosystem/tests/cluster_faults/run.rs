@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, HEARTBEAT_SECONDS};
 use crate::engines::Engines;
-use crate::history::{Time, Trouble, untrue};
+use crate::history::{Time, Trouble};
 use crate::inflict::{STAY_AWAY, Scene, within};
 use crate::outcome::{Outcome, Suffered};
 use crate::people::{self, Client, Crowd, Dice, Habits, Phase};
@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
 
     /// From the end of a fault on. What is not true in time the checker finds, too, with the reason.
     fn wait_for_presence(&self, fault: Fault, since: Time) -> Duration {
-        let wrong = || self.crowd.recorder.with(|history| untrue(history));
+        let wrong = || self.crowd.recorder.presence().untrue();
         let passed = || Duration::from_nanos(self.crowd.recorder.now() - since);
         // Somebody may have come or gone just now.
         if within(PATIENCE.saturating_sub(passed()), || wrong().is_empty()).is_none() {
@@ -122,7 +122,6 @@ impl<'a> Run<'a> {
         let findings = self.runtime.block_on(people::read(&url, &self.crowd));
         Outcome {
             name: self.cluster.name.clone(),
-            seed: self.crowd.seed,
             logs: self.cluster.logs(),
             history: self.crowd.recorder.history(),
             findings,

@@ -9,7 +9,6 @@ mod report;
 mod restored;
 mod table;
 
-pub use presence::untrue;
 pub use record::{
     Attempt, History, Message, Outcome, Presence, Recorder, Removal, Row, Seen, Sight, Stay, Time, Trouble, View,
 };

@@ -80,19 +80,36 @@ fn contradiction(stay: &Stay, person: usize, there: bool, words: &[&Presence], w
     Some(Violation::new(kind, Uuid::nil(), what))
 }
 
-/// Of all pairs of a watcher and somebody he was ever told of, as things stand now: what is not true yet.
-pub fn untrue(history: &History) -> Vec<String> {
-    let connected: HashMap<usize, u32> =
-        history.stays.iter().filter(|stay| stay.until.is_none()).map(|stay| (stay.client, stay.session)).collect();
-    let mut last: HashMap<(usize, usize), (u32, bool)> = HashMap::new();
-    for word in &history.presence {
-        last.insert((word.watcher, word.person), (word.session, word.online));
+/// As things stand, without the history.
+#[derive(Default)]
+pub struct Now {
+    /// The sessions of those who are connected.
+    connected: HashMap<usize, u32>,
+    /// What a watcher was told last of somebody, and in which of his sessions.
+    told: HashMap<(usize, usize), (u32, bool)>,
+    /// How often somebody has begun anew.
+    pub resets: usize,
+}
+
+impl Now {
+    pub fn came(&mut self, client: usize, session: u32) {
+        self.connected.insert(client, session);
     }
-    let wrong = last.into_iter().filter(|((watcher, person), (session, online))| {
-        let there = connected.contains_key(person);
-        connected.get(watcher).is_some_and(|now| now != session || *online != there)
-    });
-    wrong
-        .map(|((watcher, person), said)| format!("{watcher} was told of {person} (session, online): {said:?}"))
-        .collect()
+
+    pub fn left(&mut self, client: usize) {
+        self.connected.remove(&client);
+    }
+
+    pub fn told(&mut self, watcher: usize, session: u32, person: usize, online: bool) {
+        self.told.insert((watcher, person), (session, online));
+    }
+
+    /// Of all pairs of a watcher who is connected and somebody he was ever told of: what is not true.
+    pub fn untrue(&self) -> Vec<String> {
+        let wrong = self.told.iter().filter(|((watcher, person), (session, online))| {
+            let there = self.connected.contains_key(person);
+            self.connected.get(watcher).is_some_and(|now| now != session || *online != there)
+        });
+        wrong.map(|((watcher, person), said)| format!("{watcher} of {person} (session, online): {said:?}")).collect()
+    }
 }

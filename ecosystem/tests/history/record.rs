@@ -1,7 +1,8 @@
 //! The recorder, and what it records. All clients are in one process, so there is one clock.
 
+use super::presence::Now;
 use shared::clock;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -134,11 +135,13 @@ pub struct History {
 pub struct Recorder {
     start: Instant,
     history: Mutex<History>,
+    /// By itself, so that a look at it stops nobody for long.
+    now: Mutex<Now>,
 }
 
 impl Recorder {
     pub fn new() -> Self {
-        Self { start: clock::monotonic(), history: Mutex::default() }
+        Self { start: clock::monotonic(), history: Mutex::default(), now: Mutex::default() }
     }
 
     pub fn now(&self) -> Time {
@@ -173,6 +176,7 @@ impl Recorder {
     pub fn came(&self, client: usize, session: u32) {
         let from = self.now();
         self.with(|history| history.stays.push(Stay { client, session, from, until: None }));
+        self.presence().came(client, session);
     }
 
     pub fn left(&self, client: usize) {
@@ -181,17 +185,25 @@ impl Recorder {
             let stay = history.stays.iter_mut().rev().find(|stay| stay.client == client);
             stay.into_iter().for_each(|stay| stay.until = stay.until.or(Some(now)));
         });
+        self.presence().left(client);
     }
 
     /// The same connection goes on as another session.
     pub fn goes_on(&self, client: usize, session: u32) {
         self.left(client);
         self.came(client, session);
+        self.presence().resets += 1;
     }
 
     pub fn told(&self, watcher: usize, session: u32, person: usize, online: bool) {
         let at = self.now();
         self.with(|history| history.presence.push(Presence { watcher, session, person, online, at }));
+        self.presence().told(watcher, session, person, online);
+    }
+
+    /// Who is here and what is said of it, as things stand.
+    pub fn presence(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn with<T>(&self, work: impl FnOnce(&mut History) -> T) -> T {
