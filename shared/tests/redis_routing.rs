@@ -14,6 +14,8 @@ mod outages;
 mod proxy;
 #[path = "redis_routing/server.rs"]
 mod server;
+#[path = "redis_routing/telling.rs"]
+mod telling;
 
 use contract::{routing_contract, within};
 use redis::aio::MultiplexedConnection;
@@ -46,15 +48,27 @@ impl Cluster {
         Config::read(&env).expect("the tests' configuration is valid").cluster
     }
 
-    /// What another process would hold.
+    /// What another process would hold, but that it waits longer: the machine may do other things at the same time.
     fn process(&self) -> Arc<dyn Routing> {
+        Arc::new(RedisRouting::with_patience(&self.config(), Duration::from_secs(15)).expect("an address"))
+    }
+
+    /// What another process would hold.
+    fn impatient_process(&self) -> Arc<dyn Routing> {
         Arc::new(RedisRouting::new(&self.config()).expect("an address"))
+    }
+
+    async fn start() -> Self {
+        Self::on(&test_redis_url().expect("ROOKERY_TEST_REDIS_URL is not set: run the tests by `./rookery test`"))
+    }
+
+    async fn wipe(&self) {
+        wipe(&self.url, &self.name).await.expect("Redis is there");
     }
 
     /// Behind everybody's back.
     async fn redis(&self) -> MultiplexedConnection {
-        let client = redis::Client::open(&*self.url).expect("an address");
-        within(client.get_multiplexed_async_connection()).await.expect("Redis is there")
+        connect(&self.url).await.expect("Redis is there")
     }
 
     fn key(&self, rest: &str) -> String {
@@ -83,6 +97,13 @@ impl Cluster {
     }
 }
 
+/// A connection that waits as long as a test may: the machine may do other things at the same time.
+async fn connect(url: &str) -> redis::RedisResult<MultiplexedConnection> {
+    let patience = Some(Duration::from_secs(20));
+    let config = redis::AsyncConnectionConfig::new().set_connection_timeout(patience).set_response_timeout(patience);
+    redis::Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await
+}
+
 async fn all_keys(redis: &mut MultiplexedConnection, name: &str) -> redis::RedisResult<Vec<Vec<u8>>> {
     let (mut cursor, mut all) = (0u64, vec![]);
     loop {
@@ -97,8 +118,20 @@ async fn all_keys(redis: &mut MultiplexedConnection, name: &str) -> redis::Redis
     }
 }
 
+/// Renews every lease there is, as the gateways would.
+async fn renew_all(mut redis: MultiplexedConnection, name: String) -> redis::RedisResult<()> {
+    loop {
+        let ids: Vec<Vec<u8>> = redis::cmd("HKEYS").arg(format!("{name}:gateways")).query_async(&mut redis).await?;
+        for id in ids {
+            let lease = format!("{name}:gw:{}", Uuid::from_slice(&id).expect("an id"));
+            redis::cmd("PEXPIRE").arg(lease).arg(10_000).exec_async(&mut redis).await?;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 async fn wipe(url: &str, name: &str) -> redis::RedisResult<()> {
-    let mut redis = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    let mut redis = connect(url).await?;
     let keys = all_keys(&mut redis, name).await?;
     for keys in keys.chunks(1000) {
         redis::cmd("DEL").arg(keys).exec_async(&mut redis).await?;
@@ -106,17 +139,22 @@ async fn wipe(url: &str, name: &str) -> redis::RedisResult<()> {
     Ok(())
 }
 
-impl contract::Registry for Cluster {
+/// A cluster whose gateways all live until they leave.
+struct Living(Cluster);
+
+impl contract::Registry for Living {
     async fn start() -> Self {
-        Self::on(&test_redis_url().expect("ROOKERY_TEST_REDIS_URL is not set: run the tests by `./rookery test`"))
+        let cluster = Cluster::start().await;
+        tokio::spawn(renew_all(cluster.redis().await, cluster.name.clone()));
+        Self(cluster)
     }
 
     async fn connect(&self) -> Arc<dyn Routing> {
-        self.process()
+        self.0.process()
     }
 
     async fn wipe(&self) {
-        wipe(&self.url, &self.name).await.expect("Redis is there");
+        self.0.wipe().await;
     }
 }
 
@@ -133,7 +171,7 @@ impl Drop for Cluster {
     }
 }
 
-routing_contract!(Cluster);
+routing_contract!(Living);
 
 async fn why_lost(inbox: &mut Box<dyn Inbox>) -> String {
     within(async {

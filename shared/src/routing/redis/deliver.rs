@@ -2,6 +2,7 @@
 
 use super::{
     Core,
+    dial::Connection,
     link::{About, Again},
     odd,
 };
@@ -33,9 +34,8 @@ impl Core {
                 adding.arg("MAXLEN").arg("~").arg(INBOX_ENTRIES_MAX).arg("1-*").arg("e").arg(message);
             }
             let adding = &adding;
-            let work = |mut connection: super::Connection, _| async move {
-                adding.query_async(&mut connection.commands).await
-            };
+            let work =
+                |mut connection: Connection, _| async move { adding.query_async(&mut connection.commands).await };
             // Said again, an entry may be there twice: the receiver knows the places it has passed on.
             let ids: Vec<Value> = self.link.call(About::Deliver, Again::Yes, work).await?;
             if ids.len() != to.len() {

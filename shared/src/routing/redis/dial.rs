@@ -33,7 +33,9 @@ pub(super) enum Failure {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
+        let denied = matches!(error.code(), Some("NOAUTH" | "NOPERM" | "WRONGPASS"));
         match error.kind() {
+            _ if denied => Self::Unfit(error.to_string()),
             ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => Self::Unfit(error.to_string()),
             ErrorKind::RESP3NotSupported => Self::Unfit("this Redis cannot be used: 7.0 or newer is needed".to_owned()),
             _ => Self::Away(error.to_string()),

@@ -3,17 +3,22 @@
 use super::{
     Core,
     deliver::SWEPT_AT_ONCE,
+    dial::Connection,
     inbox::{Progress, RedisInbox},
     keys::{INBOX_LIFE, ref_of, refs},
     link::{About, Again},
     odd,
 };
 use crate::{
+    clock,
     command::GatewayRef,
     domain::{GatewayId, UserId},
     routing::{DEAD_AGAIN, LEASE, RoutingAway},
 };
-use std::sync::{Arc, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, MutexGuard, PoisonError},
+};
 use uuid::Uuid;
 
 /// Routes, and as many watches, that one step of a sweep deletes.
@@ -33,7 +38,7 @@ pub(super) struct Life {
 impl Core {
     pub async fn join(self: &Arc<Self>, id: GatewayId) -> Result<(GatewayRef, RedisInbox), RoutingAway> {
         let last = self.lives().get(&id).map_or(0, |life| life.epoch);
-        let work = |mut connection: super::Connection, _| {
+        let work = |mut connection: Connection, _| {
             let mut call = self.scripts.join.prepare_invoke();
             call.arg(&self.keys.prefix).arg(&id.0.as_bytes()[..]).arg(last);
             call.arg(LEASE.as_millis() as u64).arg(INBOX_LIFE.as_millis() as u64);
@@ -90,12 +95,12 @@ impl Core {
     }
 
     pub async fn dead(&self) -> Result<Vec<(GatewayRef, Vec<UserId>)>, RoutingAway> {
-        let work = |mut connection: super::Connection, _| {
+        let work = |mut connection: Connection, _| {
             let mut call = self.scripts.dead.prepare_invoke();
             call.arg(&self.keys.prefix).arg(DEAD_AGAIN.as_millis() as u64);
             async move {
                 // Redis was away for us, and so probably for the gateways: their leases ended, and they are coming back.
-                if connection.number > 0 && crate::clock::monotonic().duration_since(connection.since) < LEASE {
+                if connection.number > 0 && clock::monotonic().duration_since(connection.since) < LEASE {
                     return Ok(None);
                 }
                 call.invoke_async(&mut connection.commands).await.map(Some)
@@ -152,7 +157,7 @@ impl Core {
     }
 
     /// One for each gateway of this process: one.
-    fn lives(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<GatewayId, Life>> {
+    fn lives(&self) -> MutexGuard<'_, HashMap<GatewayId, Life>> {
         self.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

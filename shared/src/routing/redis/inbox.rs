@@ -2,7 +2,7 @@
 
 use super::{
     dial::{Connection, Failure},
-    link::{Link, PATIENCE},
+    link::Link,
 };
 use crate::{
     clock,
@@ -156,21 +156,22 @@ impl Reader {
 
     /// Reads what there is, or waits for it for a while.
     async fn turn(&mut self) -> Result<(), Trouble> {
+        let patience = self.link.patience;
         let mut connection = self.connected().await?;
         if let Some(first) = self.trim.due(self.read, clock::monotonic()) {
             let mut trim = redis::cmd("XTRIM");
             trim.arg(&self.key).arg("MINID").arg("~").arg(format!("1-{first}"));
-            asked::<Value>(&mut connection, &trim, PATIENCE).await?;
+            asked::<Value>(&mut connection, &trim, patience).await?;
         }
         let after = self.read.checked_sub(1).map_or("0-0".to_owned(), |last| format!("1-{last}"));
         let mut read = redis::cmd("XREAD");
         read.arg("COUNT").arg(READ_AT_ONCE).arg("BLOCK").arg(BLOCK.as_millis() as u64);
         read.arg("STREAMS").arg(&self.key).arg(after);
-        match asked(&mut connection, &read, BLOCK + PATIENCE).await? {
+        match asked(&mut connection, &read, BLOCK + patience).await? {
             Value::Nil => {
                 let mut exists = redis::cmd("EXISTS");
                 exists.arg(&self.key);
-                match asked(&mut connection, &exists, PATIENCE).await? {
+                match asked(&mut connection, &exists, patience).await? {
                     true => Ok(()),
                     false => Err(Trouble::lost("it is not there any more")),
                 }
@@ -184,7 +185,7 @@ impl Reader {
         if let Some(connection) = self.connection.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
-        let dialed = timeout(PATIENCE, self.link.dial.connect(self.dials)).await;
+        let dialed = timeout(self.link.patience, self.link.dial.connect(self.dials)).await;
         let connection = match dialed.unwrap_or_else(|_| Err(Failure::Away("Redis does not answer".to_owned()))) {
             Ok(connection) => connection,
             Err(failure) => {

@@ -1,5 +1,5 @@
 //! The connection for everything but reading the inbox. All callers share one; it is made when somebody needs it and made
-//! again when it was lost. No call waits longer than [`PATIENCE`], whatever becomes of Redis.
+//! again when it was lost. No call waits longer than its patience, whatever becomes of Redis.
 
 use super::{
     dial::{Connection, Dial, Failure},
@@ -18,6 +18,7 @@ use std::{
 };
 use tokio::time::{timeout, timeout_at};
 
+/// How long a call waits for its answer, the connecting included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// After a connection could not be made, so long everybody hears why, and it is not tried.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -52,6 +53,7 @@ enum Slot {
 pub(super) struct Link {
     pub dial: Dial,
     pub health: Health,
+    pub patience: Duration,
     /// With how many connections there have been.
     slot: Mutex<(u64, Slot)>,
     seconds: [Histogram; 6],
@@ -59,7 +61,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub fn new(dial: Dial) -> Self {
+    pub fn new(dial: Dial, patience: Duration) -> Self {
         let seconds = [
             histogram!("rookery_redis_command_seconds", "kind" => "lookup"),
             histogram!("rookery_redis_command_seconds", "kind" => "deliver"),
@@ -69,7 +71,7 @@ impl Link {
             histogram!("rookery_redis_command_seconds", "kind" => "limit"),
         ];
         let failures = counter!("rookery_redis_failures_total");
-        Self { dial, health: Health::new(), slot: Mutex::new((0, Slot::Empty)), seconds, failures }
+        Self { dial, health: Health::new(), patience, slot: Mutex::new((0, Slot::Empty)), seconds, failures }
     }
 
     /// Does `work` on the connection; `true`: it was begun before, and how that ended is not known.
@@ -83,7 +85,7 @@ impl Link {
         F: Future<Output = RedisResult<T>>,
     {
         let began = clock::monotonic();
-        let answer = self.tried(began + PATIENCE, again, work).await;
+        let answer = self.tried(began + self.patience, again, work).await;
         self.seconds[about as usize].record(clock::monotonic().duration_since(began).as_secs_f64());
         answer.inspect_err(|_| self.failures.increment(1))
     }
@@ -101,6 +103,8 @@ impl Link {
         loop {
             let connection = timeout_at(deadline.into(), self.connection()).await.unwrap_or_else(|_| Err(silent()))?;
             let number = connection.number;
+            // A connection that took long to make is not given up because nothing is left for the answer.
+            let deadline = deadline.max(clock::monotonic() + self.patience / 2);
             let Ok(answer) = timeout_at(deadline.into(), work(connection, begun)).await else {
                 self.health.failed(&Failure::Away(silent().0));
                 self.forget(number);
@@ -141,7 +145,7 @@ impl Link {
     }
 
     async fn connect(self: Arc<Self>, number: u64) -> Result<Connection, RoutingAway> {
-        let dialed = timeout(PATIENCE, self.dial.connect(number)).await;
+        let dialed = timeout(self.patience, self.dial.connect(number)).await;
         match dialed.unwrap_or_else(|_| Err(Failure::Away(silent().0))) {
             Ok(connection) => {
                 self.health.connected(number > 0);
@@ -172,7 +176,7 @@ impl Link {
 }
 
 fn silent() -> RoutingAway {
-    RoutingAway(format!("Redis has not answered within {} s", PATIENCE.as_secs()))
+    RoutingAway("Redis does not answer".to_owned())
 }
 
 /// Another connection may help: this one is broken, or leads to a server that is not, or not yet, the one written to.

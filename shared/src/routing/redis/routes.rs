@@ -2,6 +2,7 @@
 
 use super::{
     Core,
+    dial::Connection,
     keys::{Kind, ROUTE, ref_of, refs, users_in_a_row, users_of},
     link::{About, Again},
     odd,
@@ -12,7 +13,7 @@ use crate::{
     routing::{Routes, RoutingAway, local::WATCHED_MAX},
 };
 use redis::Value;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use uuid::Uuid;
 
 /// People in one script: Redis does nothing else for about a millisecond.
@@ -111,8 +112,7 @@ impl Core {
             reads.add_command(read);
         }
         let reads = &reads;
-        let work =
-            |mut connection: super::Connection, _| async move { reads.query_async(&mut connection.commands).await };
+        let work = |mut connection: Connection, _| async move { reads.query_async(&mut connection.commands).await };
         let answers: Vec<Value> = self.link.call(about, Again::Yes, work).await?;
         let mut lists = Vec::with_capacity(people.len());
         for answer in answers {
@@ -128,22 +128,21 @@ impl Core {
     pub async fn online(&self, users: &[UserId]) -> Result<Vec<bool>, RoutingAway> {
         let routes = self.lists(About::Presence, ROUTE, users).await?;
         // Few gateways hold many people.
-        let mut held: BTreeMap<(u128, u64), bool> = BTreeMap::new();
-        let place = |gateway: &GatewayRef| (gateway.id.0.as_u128(), gateway.epoch);
         let gateways: HashSet<GatewayRef> = routes.iter().flatten().copied().collect();
         let gateways: Vec<GatewayRef> = gateways.into_iter().collect();
+        let mut held = HashSet::new();
         for gateways in gateways.chunks(READ_AT_ONCE) {
             let mut read = redis::cmd("MGET");
             gateways.iter().for_each(|gateway| {
                 read.arg(self.keys.lease(gateway.id));
             });
             let leases: Vec<Option<String>> = self.ask(About::Presence, Again::Yes, &read).await?;
-            held.extend(gateways.iter().zip(leases).map(|(gateway, lease)| {
-                (place(gateway), lease.is_some_and(|epoch| epoch == gateway.epoch.to_string()))
-            }));
+            let holds = |(gateway, epoch): &(&GatewayRef, Option<String>)| {
+                epoch.as_deref().is_some_and(|epoch| epoch.parse() == Ok(gateway.epoch))
+            };
+            held.extend(gateways.iter().zip(leases).filter(holds).map(|(gateway, _)| *gateway));
         }
-        let is_online = |routes: &Routes| routes.iter().any(|gateway| held.get(&place(gateway)) == Some(&true));
-        Ok(routes.iter().map(is_online).collect())
+        Ok(routes.iter().map(|gateways| gateways.iter().any(|gateway| held.contains(gateway))).collect())
     }
 
     /// Everybody routed to this gateway. Who comes or goes meanwhile may be in it or not.
