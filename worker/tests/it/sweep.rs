@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// More than are announced at once.
-const PEOPLE: usize = 15_000;
+const PEOPLE: usize = 2500;
 
 struct Cluster {
     config: ClusterConfig,
@@ -124,10 +124,8 @@ async fn whom_a_dead_gateway_held_is_announced_as_he_is() {
     let _workers = (world.worker_with(cluster.process()).await, world.worker_with(cluster.process()).await);
     cluster.end_lease(dies).await;
     let mut heard = Heard { inbox, online: BTreeMap::new(), words: 0 };
-    let died = std::time::Instant::now();
     heard.until("everybody", |online| online.len() == PEOPLE).await;
     assert!(here.iter().all(|user| heard.online[user]) && gone.iter().all(|user| !heard.online[user]));
-    eprintln!("took {:?}", died.elapsed());
     assert_eq!(heard.words, PEOPLE, "by one worker, once");
 
     renewing.abort();
