@@ -17,7 +17,7 @@ pub struct Options {
     /// The same measurement of another server
     pub second: PathBuf,
     /// What to call the two
-    #[arg(long, value_delimiter = ',', num_args = 2, default_values_t = ["first".to_owned(), "second".to_owned()])]
+    #[arg(long, value_name = "NAME", num_args = 2, default_values_t = ["first".to_owned(), "second".to_owned()])]
     pub names: Vec<String>,
 }
 

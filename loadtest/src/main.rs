@@ -160,5 +160,7 @@ mod tests {
             Cli::try_parse_from(["loadtest", "rooms", "--rate", "300", "--cpu-of", "rookery=1,postgres=2+"]).is_ok()
         );
         assert!(Cli::try_parse_from(["loadtest", "idle", "--sockets", "20000"]).is_err());
+        assert!(Cli::try_parse_from(["loadtest", "beside", "a.json", "b.json", "--names", "up", "cluster"]).is_ok());
+        assert!(Cli::try_parse_from(["loadtest", "reconnect"]).is_err(), "whom to kill, and where the crowd is put");
     }
 }

@@ -73,7 +73,7 @@ fn both(program: &Path, words: &Words<'_>, cluster: Shape, surroundings: &Surrou
     let one = measure(program, words, Shape::OneProcess, Some(&first), surroundings)?;
     let other = measure(program, words, cluster, Some(&second), surroundings)?;
     let mut beside = Command::new(program);
-    beside.arg("beside").args([&first, &second]).args(["--names", "up,cluster"]);
+    beside.arg("beside").args([&first, &second]).args(["--names", "up", "cluster"]);
     let shown = run_to_end(beside)?;
     for file in [first, second] {
         std::fs::remove_file(file)?;

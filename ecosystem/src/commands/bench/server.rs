@@ -122,6 +122,10 @@ fn up(shape: Shape, data: &DataDir, surroundings: &Surroundings) -> Result<Child
         up.arg("--cluster").args(["--gateways", &gateways.to_string(), "--workers", &workers.to_string()]);
     }
     up.envs(LIMITS.map(|name| (name, UNLIMITED)));
+    // A line for each account that is registered is of no use to who waits for figures.
+    if surroundings.settings.get("LOG_LEVEL").is_none() {
+        up.env("LOG_LEVEL", "warn");
+    }
     up.spawn().context("cannot start `rookery up`")
 }
 
