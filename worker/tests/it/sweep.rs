@@ -5,7 +5,7 @@ use crate::{
     slow,
     world::{PATIENCE, World, at_the_end},
 };
-use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use shared::{
     command::GatewayRef,
     config::{ClusterConfig, Config, Environment, Secret, test_redis_url},
@@ -61,7 +61,9 @@ impl Cluster {
 }
 
 async fn redis(url: &str) -> MultiplexedConnection {
-    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+    // As long as it takes: the machine may be busy.
+    let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+    redis::Client::open(url).unwrap().get_multiplexed_async_connection_with_config(&config).await.unwrap()
 }
 
 /// Nobody else may trip over its keys.
