@@ -68,7 +68,8 @@ async fn the_bus_loses_its_consumers() {
 async fn the_bus_forgets_everything() {
     let begun = Instant::now();
     while_both_talk(&mut World::start().await, async |world| world.bus.restart()).await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // Four losses that were mended by time alone would take five seconds each.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
