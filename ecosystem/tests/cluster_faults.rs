@@ -44,7 +44,7 @@ use run::Run;
 use stage::{Stage, eventually};
 use tokio::runtime::Runtime;
 
-/// PostgreSQL is killed so often under a server that is wrong.
+/// So often PostgreSQL is taken from a server that is wrong.
 const MUTANT_ROUNDS: usize = 4;
 
 /// The three services, the program, and the threads of the clients and of the network between all of them.
@@ -70,6 +70,21 @@ fn whatever_becomes_of_its_parts_the_cluster_keeps_its_promises() {
             ground.finds_out("mutant:nack_requeue", Kind::SendOrder);
         }
     }
+}
+
+/// A fault that is tried and not told of is as good as not tried.
+#[test]
+fn the_page_says_of_each_fault_what_it_costs() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/faults.md")).unwrap();
+    let mut rows = page.lines().filter(|line| line.starts_with("| ") && line.contains(" s | ")).collect::<Vec<_>>();
+    for fault in WHOLE.into_iter().chain([Fault::Restored]) {
+        let star = if QUICK.contains(&fault) { r" \*" } else { "" };
+        let goal = (fault.out_of_reach() + fault.goal()).as_secs_f64();
+        let row = format!("| {}{star} | {goal:.1} s | ", fault.name());
+        let at = rows.iter().position(|line| line.starts_with(&row));
+        rows.remove(at.unwrap_or_else(|| panic!("no row begins with {row}")));
+    }
+    assert!(rows.is_empty(), "of faults that are not tried: {rows:?}");
 }
 
 impl Ground {
@@ -123,7 +138,7 @@ impl Ground {
         let name = mutant.replace(':', "_");
         let mut run = self.begin(&name, Some(mutant));
         for _ in 0..MUTANT_ROUNDS {
-            run.suffer(Fault::PostgresKilled, false);
+            run.suffer(Fault::PostgresAway, false);
         }
         let outcome = run.finish();
         let report = Report::of(&outcome.history);

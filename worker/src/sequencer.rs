@@ -168,7 +168,7 @@ async fn next(connections: &mut Connections, intake: &mut Intake, stop: &Stop) -
     let taken = tokio::select! {
         biased;
         taken = intake.next(stop) => taken,
-        () = connections.closed() => return Err(StoreError::Unavailable("the connection has ended".to_owned())),
+        () = connections.closed(), if !failpoint::is_mutant("nack_requeue") => return Err(StoreError::Unavailable("the connection has ended".to_owned())),
     };
     match taken {
         Some(taken) if taken.at.elapsed() > STALE => {

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, free_ports};
 use crate::people::{Crowd, Dice};
-use crate::plan::{BLACKHOLE, DOUBLED, Fault, GATEWAY_AWAY, STOPPED};
+use crate::plan::{BLACKHOLE, DOUBLED, Fault, GATEWAY_AWAY, POSTGRES_AWAY, STOPPED};
 use crate::process::{Process, dismiss};
 use crate::proxy::{Mode, Proxy};
 use crate::stage::eventually;
@@ -46,6 +46,11 @@ impl Scene<'_, '_> {
             }
             Fault::PostgresKilled => {
                 engines.postgres.kill();
+                engines.postgres.restart().unwrap();
+            }
+            Fault::PostgresAway => {
+                engines.postgres.kill();
+                sleep(POSTGRES_AWAY);
                 engines.postgres.restart().unwrap();
             }
             Fault::WorkerWithoutPostgres => swallow(&self.cluster.workers[0].ways.postgres),

@@ -12,6 +12,7 @@ pub enum Fault {
     RedisKilled,
     RabbitKilled,
     PostgresKilled,
+    PostgresAway,
     WorkerWithoutPostgres,
     GatewayWithoutRedis,
     GatewayWithoutRabbit,
@@ -29,7 +30,7 @@ pub const QUICK: [Fault; 7] =
     [GatewayKilled, WorkerBeforeCommit, RedisEmptied, RabbitKilled, WorkerAfterCommit, PostgresKilled, Doubled];
 
 /// With `rookery test --faults`.
-pub const WHOLE: [Fault; 15] = [
+pub const WHOLE: [Fault; 16] = [
     GatewayKilled,
     WorkerBeforeCommit,
     WorkerAfterCommit,
@@ -38,6 +39,7 @@ pub const WHOLE: [Fault; 15] = [
     RedisKilled,
     RabbitKilled,
     PostgresKilled,
+    PostgresAway,
     WorkerWithoutPostgres,
     GatewayWithoutRedis,
     GatewayWithoutRabbit,
@@ -52,6 +54,8 @@ const SECOND: Duration = Duration::from_secs(1);
 pub const GATEWAY_AWAY: Duration = SECOND;
 /// Longer than RabbitMQ waits for heartbeats of one second.
 pub const STOPPED: Duration = Duration::from_secs(8);
+/// PostgreSQL, until it is started again.
+pub const POSTGRES_AWAY: Duration = Duration::from_secs(2);
 pub const BLACKHOLE: Duration = Duration::from_secs(10);
 /// Until copies that come ten seconds late have come, too.
 pub const DOUBLED: Duration = Duration::from_secs(14);
@@ -68,6 +72,7 @@ impl Fault {
             RedisKilled => "SIGKILL of Redis",
             RabbitKilled => "SIGKILL of RabbitMQ",
             PostgresKilled => "SIGKILL of PostgreSQL",
+            PostgresAway => "SIGKILL of PostgreSQL, back after 2 s",
             WorkerWithoutPostgres => "blackhole of 10 s, worker to PostgreSQL",
             GatewayWithoutRedis => "blackhole of 10 s, gateway to Redis",
             GatewayWithoutRabbit => "blackhole of 10 s, gateway to RabbitMQ",
@@ -83,6 +88,7 @@ impl Fault {
     pub fn out_of_reach(self) -> Duration {
         match self {
             WorkerWithoutPostgres | GatewayWithoutRedis | GatewayWithoutRabbit => BLACKHOLE,
+            PostgresAway => POSTGRES_AWAY,
             _ => Duration::ZERO,
         }
     }
@@ -91,7 +97,7 @@ impl Fault {
     pub fn goal(self) -> Duration {
         match self {
             RabbitKilled | GatewayWithoutRabbit => 12 * SECOND,
-            PostgresKilled | WorkerWithoutPostgres | Restored => 6 * SECOND,
+            PostgresKilled | PostgresAway | WorkerWithoutPostgres | Restored => 6 * SECOND,
             _ => 2 * SECOND,
         }
     }

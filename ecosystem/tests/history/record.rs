@@ -46,7 +46,7 @@ pub enum Seen {
     Live { message: Message, seq: i64, place: i64 },
     /// Any other event with a place.
     Change { conversation: Uuid, place: i64 },
-    /// `resync`, of one conversation or of everything.
+    /// `resync`, of one conversation or of everything; or that an answer to `sync` was not all of it.
     Told { conversation: Option<Uuid> },
     /// The client asks for `sync`: what it is told from now on, the answer may not contain.
     Asked,

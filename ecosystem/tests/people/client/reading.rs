@@ -100,7 +100,10 @@ impl Client {
                 self.reached(id, at);
             }
         }
-        if !more {
+        if more {
+            // It knows that it is not up to date yet.
+            self.saw(Seen::Told { conversation: None });
+        } else {
             // What has not moved is not named.
             silent.into_iter().for_each(|(id, at)| self.reached(id, at));
         }
