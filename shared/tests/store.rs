@@ -1,7 +1,9 @@
-//! The store's reading side on a real PostgreSQL: what members see, what strangers do not, which plans the statements
+//! The store on a real PostgreSQL: what the append makes of a batch, what members see, what strangers do not, which plans the statements
 //! get, and that catching up ends where reading anew would.
 #![allow(clippy::unwrap_used)] // All of this file is a test; clippy knows only the functions marked as one.
 
+#[path = "store/append.rs"]
+mod append;
 #[path = "store/client.rs"]
 mod client;
 #[path = "store/conversations.rs"]

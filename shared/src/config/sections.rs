@@ -133,8 +133,14 @@ impl Config {
                     ),
                     1..=256,
                 ) as u16,
-                sequencers: reader.number(setting("SEQUENCERS", "2", "Appending connections per worker"), 1..=16)
-                    as usize,
+                sequencers: reader.number(
+                    setting(
+                        "SEQUENCERS",
+                        "1",
+                        "Appending connections per worker: more only where PostgreSQL has cores to spare",
+                    ),
+                    1..=16,
+                ) as usize,
             },
             cluster: cluster::read(reader),
             log: log::read(reader),

@@ -1,21 +1,57 @@
 //! The append: a batch of messages, and the marks that came with them, as one transaction sent in one flush.
 //!
-//! Two statements, because the second must see what the previous holder of the locks committed: the first only locks
-//! the batch's conversations in id order; the second judges each message (member, duplicate, closed), numbers only what
-//! is new, inserts, advances the heads, writes the outbox row and deletes rows handed on before. READ COMMITTED gives
-//! each statement its own snapshot; in one statement a copy that waited for the lock would miss what it duplicates and
-//! leave a hole in `seq`.
+//! It has two forms. [`STORE`] takes the messages for what they nearly always are, new and allowed, and fails as a whole
+//! where they are not: where somebody is no member, a conversation is closed, has changed since the statement looked, or a
+//! message was there before. Only then [`JUDGE`] goes through them one by one, at twice the price.
+//!
+//! What is judged needs a statement before it, because it must see what the previous holder of the locks committed: LOCK
+//! only locks the batch's conversations in id order. READ COMMITTED gives each statement its own snapshot; in one
+//! statement a copy that waited for the lock would miss what it duplicates and leave a hole in `seq`. STORE does without:
+//! its update of the heads waits for the previous holder too, and then finds that they are not where it saw them.
 
 use super::{Result, Session, Store, StoreError};
 use crate::domain::{ConversationId, MessageId, MessageKind, UserId};
 use chrono::{DateTime, Utc};
 use futures_util::future;
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Row, Statement, types::ToSql};
 use uuid::Uuid;
 
 const LOCK: &str = "SELECT id FROM conversations WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
-const APPEND: &str = "
+/// `n` numbers the messages of a batch within their conversation. A division by zero refuses what is not all sound, before
+/// anything is inserted; the unique index refuses a duplicate. Inserted by id, so that transactions with the same ids
+/// cannot wait for each other in a circle; `$13` is sorted for the same reason. A head that another transaction has changed
+/// since it was seen has another `xmin` when the update has waited for it, and is not counted; `ctid` alone would not tell
+/// in every release of PostgreSQL: some do not look at it again.
+const STORE: &str = "
+WITH seen AS MATERIALIZED (
+    SELECT v.ctid AS place, v.xmin AS version, v.id, h.count, v.last_seq, v.last_rev, v.member_version, greatest(clock_timestamp(), v.changed_at) AS at
+    FROM unnest($13::uuid[], $14::int[]) AS h(id, count) JOIN conversations v ON v.id = h.id WHERE v.closed_at IS NULL),
+head AS (
+    UPDATE conversations v SET last_seq = seen.last_seq + seen.count, changed_at = seen.at FROM seen
+    WHERE v.ctid = seen.place AND v.xmin = seen.version RETURNING 1),
+allowed AS (
+    SELECT count(*) AS count FROM unnest($3::uuid[], $4::uuid[], $8::uuid[]) AS c(conv, sender, reply_to)
+    JOIN members m ON m.conversation_id = c.conv AND m.user_id = c.sender
+    WHERE c.reply_to IS NULL OR EXISTS (SELECT FROM messages r WHERE r.id = c.reply_to
+          AND r.conversation_id = c.conv AND r.seq > m.from_seq AND r.deleted_at IS NULL)),
+sound AS MATERIALIZED (
+    SELECT 1 / (allowed.count = cardinality($3) AND (SELECT count(*) FROM head) = cardinality($13))::int AS one FROM allowed),
+put AS (
+    INSERT INTO messages (conversation_id, seq, id, sender_id, kind, body, extra, reply_to, digest, rev, created_at)
+    SELECT conv, last_seq + n, c.id, sender, kind, body, extra::json, reply_to, digest, last_rev, at
+    FROM unnest($1::int[], $2::uuid[], $3, $4, $5::text[], $6::text[], $7::text[], $8, $9::bytea[])
+        AS c(n, id, conv, sender, kind, body, extra, reply_to, digest)
+    JOIN seen ON seen.id = c.conv WHERE (SELECT one FROM sound) = 1 ORDER BY c.id),
+box AS (
+    INSERT INTO outbox (id, worker, moved, moved_from, moved_to)
+    SELECT $10::uuid, $11::bigint, array_agg(id), array_agg(last_seq + last_rev), array_agg(last_seq + count + last_rev)
+    FROM seen WHERE (SELECT one FROM sound) = 1),
+gone AS (DELETE FROM outbox WHERE id = ANY($12::uuid[]))
+SELECT id, last_seq, last_rev, at, member_version FROM seen WHERE (SELECT one FROM sound) = 1";
+
+/// Each message by itself; `ord` is its place in the batch.
+const JUDGE: &str = "
 WITH c AS MATERIALIZED (
     SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::bytea[])
         AS t(ord, id, conv, sender, kind, body, extra, reply_to, digest)),
@@ -43,9 +79,8 @@ put AS (
     INSERT INTO messages (conversation_id, seq, id, sender_id, kind, body, extra, reply_to, digest, rev, created_at)
     SELECT conv, seq, id, sender, kind, body, extra::json, reply_to, digest, last_rev, at FROM placed WHERE verdict = 5 ORDER BY id),
 box AS (
-    INSERT INTO outbox (id, worker, events)
-    SELECT $10::uuid, $11::bigint, jsonb_agg(jsonb_build_object('Conversation', jsonb_build_object('id', conv, 'from', lo - 1 + rev, 'to', hi + rev)))
-    FROM span HAVING count(*) > 0),
+    INSERT INTO outbox (id, worker, moved, moved_from, moved_to)
+    SELECT $10::uuid, $11::bigint, array_agg(conv), array_agg(lo - 1 + rev), array_agg(hi + rev) FROM span HAVING count(*) > 0),
 gone AS (DELETE FROM outbox WHERE id = ANY($12::uuid[]))
 SELECT ord, verdict, seq, last_rev, at, member_version FROM placed ORDER BY ord";
 
@@ -128,11 +163,20 @@ pub struct Marked {
 pub struct Appender {
     session: Session,
     lock: Statement,
-    append: Statement,
+    store: Statement,
+    judge: Statement,
     mark: Statement,
 }
 
+/// How the messages of a batch are stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Store,
+    Judge,
+}
+
 /// What the append does beside storing messages.
+#[derive(Clone, Copy)]
 pub struct Bookkeeping<'a> {
     /// The outbox row's id, and the worker whose it is.
     pub outbox: Uuid,
@@ -147,11 +191,12 @@ impl Appender {
         let client = &session.client;
         // One plan for any batch, made for index access even while the tables are still tiny and unanalysed.
         client
-            .batch_execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_mergejoin = off; SET jit = off")
+            .batch_execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_mergejoin = off; SET enable_memoize = off; SET jit = off")
             .await?;
-        let (lock, append, mark) =
-            future::try_join3(client.prepare(LOCK), client.prepare(APPEND), client.prepare(MARK)).await?;
-        Ok(Self { session, lock, append, mark })
+        let prepare = |sql| client.prepare(sql);
+        let (lock, store, judge, mark) =
+            future::try_join4(prepare(LOCK), prepare(STORE), prepare(JUDGE), prepare(MARK)).await?;
+        Ok(Self { session, lock, store, judge, mark })
     }
 
     /// Resolves when the connection has ended.
@@ -169,7 +214,15 @@ impl Appender {
         marks: &[NewMarks],
         book: Bookkeeping<'_>,
     ) -> Result<(Vec<Appended>, Vec<Option<Marked>>)> {
-        self.run(messages, marks, book, "COMMIT").await
+        if !messages.is_empty() {
+            match self.run(Form::Store, messages, marks, book, "COMMIT").await {
+                Err(StoreError::Data(_) | StoreError::Conflict(_)) => {
+                    metrics::counter!("rookery_append_judged_total").increment(1);
+                }
+                done => return done,
+            }
+        }
+        self.run(Form::Judge, messages, marks, book, "COMMIT").await
     }
 
     /// The same, rolled back at the end: what `append` would say. For a mutant that tests with faults must notice.
@@ -179,46 +232,41 @@ impl Appender {
         marks: &[NewMarks],
         book: Bookkeeping<'_>,
     ) -> Result<(Vec<Appended>, Vec<Option<Marked>>)> {
-        self.run(messages, marks, book, "ROLLBACK").await
+        self.run(Form::Judge, messages, marks, book, "ROLLBACK").await
     }
 
     async fn run(
         &self,
+        form: Form,
         messages: &[NewMessage<'_>],
         marks: &[NewMarks],
         book: Bookkeeping<'_>,
         end: &str,
     ) -> Result<(Vec<Appended>, Vec<Option<Marked>>)> {
         let client = &self.session.client;
+        let heads = Heads::of(messages);
         let mut conversations: Vec<Uuid> =
-            messages.iter().map(|m| m.conversation.0).chain(marks.iter().map(|m| m.conversation.0)).collect();
+            heads.id.iter().copied().chain(marks.iter().map(|m| m.conversation.0)).collect();
         conversations.sort_unstable();
         conversations.dedup();
-        let rows = Columns::of(messages);
+        let ord: Vec<i32> = (0..messages.len() as i32).collect();
+        let columns = Columns::of(messages);
         let marked = MarkColumns::of(marks);
         let appended = async {
             if messages.is_empty() {
                 return Ok(vec![]);
             }
-            client
-                .query(
-                    &self.append,
-                    &[
-                        &rows.ord,
-                        &rows.id,
-                        &rows.conversation,
-                        &rows.sender,
-                        &rows.kind,
-                        &rows.body,
-                        &rows.extra,
-                        &rows.reply_to,
-                        &rows.digest,
-                        &book.outbox,
-                        &book.worker,
-                        &book.handed_on,
-                    ],
-                )
-                .await
+            let number = if form == Form::Store { &heads.n } else { &ord };
+            let mut values: Vec<&(dyn ToSql + Sync)> = vec![number];
+            values.extend(columns.values());
+            values.extend([&book.outbox as &(dyn ToSql + Sync), &book.worker, &book.handed_on]);
+            match form {
+                Form::Store => {
+                    values.extend([&heads.id as &(dyn ToSql + Sync), &heads.count]);
+                    client.query(&self.store, &values).await
+                }
+                Form::Judge => client.query(&self.judge, &values).await,
+            }
         };
         let marking = async {
             if marks.is_empty() {
@@ -228,6 +276,10 @@ impl Appender {
                 .query(&self.mark, &[&marked.ord, &marked.conversation, &marked.user, &marked.read, &marked.delivered])
                 .await
         };
+        if form == Form::Store && marks.is_empty() {
+            // A statement alone is a transaction.
+            return Ok((heads.appended(messages, &appended.await?)?, vec![]));
+        }
         // join polls in order, so all five are in the connection's queue before the first answer: one flush.
         let (begin, locked, marked, appended, commit) = future::join5(
             client.batch_execute("BEGIN"),
@@ -243,7 +295,58 @@ impl Appender {
         let marked = marked?;
         let appended = appended?;
         commit?;
-        Ok((appended.iter().map(appended_row).collect::<Result<_>>()?, marked.iter().map(marked_row).collect()))
+        let appended = match form {
+            Form::Store => heads.appended(messages, &appended)?,
+            Form::Judge => appended.iter().map(appended_row).collect::<Result<_>>()?,
+        };
+        Ok((appended, marked.iter().map(marked_row).collect()))
+    }
+}
+
+/// The conversations of a batch in the order of their ids, how many messages each gets, and each message's number in its own.
+struct Heads {
+    id: Vec<Uuid>,
+    count: Vec<i32>,
+    n: Vec<i32>,
+}
+
+impl Heads {
+    fn of(messages: &[NewMessage<'_>]) -> Self {
+        let mut id: Vec<Uuid> = messages.iter().map(|m| m.conversation.0).collect();
+        id.sort_unstable();
+        id.dedup();
+        let mut count = vec![0; id.len()];
+        let n = messages
+            .iter()
+            .map(|message| {
+                let at = id.partition_point(|id| *id < message.conversation.0);
+                count[at] += 1;
+                count[at]
+            })
+            .collect();
+        Self { id, count, n }
+    }
+
+    /// What each message has become, from where its conversation was before.
+    fn appended(&self, messages: &[NewMessage<'_>], rows: &[Row]) -> Result<Vec<Appended>> {
+        let mut before: Vec<Option<&Row>> = vec![None; self.id.len()];
+        for row in rows {
+            if let Ok(at) = self.id.binary_search(&row.get(0)) {
+                before[at] = Some(row);
+            }
+        }
+        let of = |(message, n): (&NewMessage<'_>, &i32)| {
+            let at = self.id.partition_point(|id| *id < message.conversation.0);
+            let row = before[at].ok_or_else(|| StoreError::Broken("the append lost a conversation".to_owned()))?;
+            Ok(Appended {
+                verdict: Verdict::New,
+                seq: row.get::<_, i64>(1) + i64::from(*n),
+                rev: row.get(2),
+                at: row.get(3),
+                member_version: row.get(4),
+            })
+        };
+        messages.iter().zip(&self.n).map(of).collect()
     }
 }
 
@@ -277,7 +380,6 @@ fn marked_row(row: &Row) -> Option<Marked> {
 /// The batch by columns, as `unnest` takes it.
 #[derive(Default)]
 struct Columns<'a> {
-    ord: Vec<i32>,
     id: Vec<Uuid>,
     conversation: Vec<Uuid>,
     sender: Vec<Uuid>,
@@ -291,7 +393,6 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(messages: &'a [NewMessage<'a>]) -> Self {
         Self {
-            ord: (0..messages.len() as i32).collect(),
             id: messages.iter().map(|m| m.id.0).collect(),
             conversation: messages.iter().map(|m| m.conversation.0).collect(),
             sender: messages.iter().map(|m| m.sender.0).collect(),
@@ -301,6 +402,10 @@ impl<'a> Columns<'a> {
             reply_to: messages.iter().map(|m| m.reply_to.map(|id| id.0)).collect(),
             digest: messages.iter().map(|m| m.digest.as_slice()).collect(),
         }
+    }
+
+    fn values(&self) -> [&(dyn ToSql + Sync); 8] {
+        [&self.id, &self.conversation, &self.sender, &self.kind, &self.body, &self.extra, &self.reply_to, &self.digest]
     }
 }
 

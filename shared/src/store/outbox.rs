@@ -2,7 +2,9 @@
 //! holds an advisory lock while it lives; whoever relays takes over rows of the dead at once, and any row after a while.
 
 use super::{Result, Session, Store};
+use crate::domain::{ConversationId, Place};
 use crate::event::DurableEvent;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 /// The first key of every worker's advisory lock; the second is the worker's own.
@@ -46,21 +48,11 @@ impl Store {
                          OR worker NOT IN (SELECT objid::bigint FROM pg_locks
                                            WHERE locktype = 'advisory' AND classid = $3::int::oid AND granted)
                      ORDER BY at LIMIT 500 FOR UPDATE SKIP LOCKED)
-                 RETURNING id, events",
+                 RETURNING id, events, moved, moved_from, moved_to",
                 &[&me, &overdue_seconds, &WORKER_LOCKS],
             )
             .await?;
-        Ok(rows
-            .iter()
-            .map(|row| {
-                let events = serde_json::from_value(row.get(1)).unwrap_or_else(|error| {
-                    // Written by another version: what it points to is still found by everybody's next sync.
-                    tracing::error!(%error, outbox.id = %row.get::<_, Uuid>(0), "an outbox row is unreadable");
-                    vec![]
-                });
-                OutboxRow { id: row.get(0), events }
-            })
-            .collect())
+        Ok(rows.iter().map(outbox_row).collect())
     }
 
     pub async fn delete_outbox(&self, ids: &[Uuid]) -> Result<()> {
@@ -74,4 +66,19 @@ impl Store {
         let row = self.client().await?.query_one(sql, &[]).await?;
         Ok((row.get(0), row.get(1)))
     }
+}
+
+fn outbox_row(row: &Row) -> OutboxRow {
+    let id = row.get(0);
+    let mut events: Vec<DurableEvent> = serde_json::from_value(row.get(1)).unwrap_or_else(|error| {
+        // Written by another version: what it points to is still found by everybody's next sync.
+        tracing::error!(%error, outbox.id = %id, "an outbox row is unreadable");
+        vec![]
+    });
+    let (moved, from, to): (Vec<Uuid>, Vec<i64>, Vec<i64>) = (row.get(2), row.get(3), row.get(4));
+    let moved = moved.into_iter().zip(from.into_iter().zip(to));
+    let event =
+        |(id, (from, to))| DurableEvent::Conversation { id: ConversationId(id), from: Place(from), to: Place(to) };
+    events.extend(moved.map(event));
+    OutboxRow { id, events }
 }
