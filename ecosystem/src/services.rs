@@ -56,7 +56,7 @@ pub struct Kind {
     pub stop: &'static [Signal],
     /// What the kernel sends when the launcher has died: a signal that ends it at any moment of its life.
     pub orphaned: Signal,
-    /// Lines of its log that name the cause of an end contain one of these.
+    /// Lines of its log that may name the cause of an end contain one of these.
     pub complaints: &'static [&'static str],
     /// The services that its packages set up; ours is none of them.
     pub services: &'static [&'static str],

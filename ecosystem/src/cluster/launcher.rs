@@ -162,7 +162,7 @@ impl Launcher {
                 member.hear(State::Ready, None);
             }
             Word::NotReady(why) => member.hear(State::NotReady, Some(why)),
-            Word::Ended(end) => self.ended(&name, &end)?,
+            Word::Ended(end) => self.ended(&name, &without_guess(end))?,
         }
         Ok(())
     }
@@ -272,5 +272,24 @@ impl Launcher {
             tracing::warn!(error = format!("{error:#}"), "`rookery status` will not see how the processes are");
         }
         processes
+    }
+}
+
+/// What a process said last may be a reason only where it ended by itself: a signal came from outside.
+fn without_guess(end: End) -> End {
+    let words = end.words.filter(|_| end.code.is_some()).map(|words| format!("last line: {words}"));
+    End { words, ..end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_no_reason_to_blame_the_last_line_of_the_log() {
+        let end = |status: &str, code| End { status: status.into(), code, words: Some("a gateway has died".into()) };
+        assert_eq!(without_guess(end("signal: 9 (SIGKILL)", None)).words(), "signal: 9 (SIGKILL)");
+        let ended = without_guess(end("exit status: 1", Some(1))).words();
+        assert_eq!(ended, "exit status: 1: last line: a gateway has died");
     }
 }

@@ -207,8 +207,7 @@ fn live(server: &dyn Server, shared: &Shared, supervise: bool) -> Option<anyhow:
     let mut state = shared.lock();
     let status = child.wait();
     state.server = None;
-    let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-    let end = anyhow!("{} ended ({status}): {}", server.kind().name, launch::last_words(server));
+    let end = anyhow!("{} ended ({})", server.kind().name, launch::words_of_end(status, server));
     ended(&mut state, shared, supervise, end)
 }
 

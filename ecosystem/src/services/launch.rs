@@ -12,7 +12,7 @@ use shared::clock;
 use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 /// The server's log is cut at a start when it has grown beyond this; one older file is kept.
@@ -63,8 +63,17 @@ fn wait_for_earlier_server(server: &dyn Server) -> Result<File> {
     Ok(lock)
 }
 
-/// The line that says why a server has ended, or else its last one.
-pub fn last_words(server: &dyn Server) -> String {
+/// How a server has ended. What it said last may be a reason only where it ended by itself: a signal came from outside.
+pub fn words_of_end(status: std::io::Result<ExitStatus>, server: &dyn Server) -> String {
+    match status {
+        Ok(status) if status.code().is_some() => format!("{status}; last line: {}", last_words(server)),
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The last line that complains, or else the last one.
+fn last_words(server: &dyn Server) -> String {
     let mut last = None;
     for log in server.logs() {
         let text = std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
