@@ -37,8 +37,8 @@ pub enum PublishError {
 #[error("the bus went away: {0}")]
 pub struct BusLost(pub String);
 
-/// Whether the bus takes batches just now, as far as is known without asking it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How the bus is just now, as far as is known without asking it. The worse is the greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum BusState {
     Up,
     /// Connected, but the broker has stopped taking messages (its memory or its disk is short).
@@ -116,10 +116,11 @@ pub trait Bus: Send + Sync + 'static {
     /// How a partition's queue is now. Asks the broker: for metrics and for sharing out partitions, not for each batch.
     fn queue(&self, partition: u16) -> BoxFuture<'_, Result<QueueState, BusLost>>;
 
-    /// At once and without a question: for health, and for refusing early what could not be published.
+    /// At once and without a question: for health, and for refusing early what could not be published. Where somebody
+    /// consumes, it is the worse of publishing and consuming: who gets no commands cannot do his work.
     fn state(&self) -> BusState;
 
-    /// The same for whoever waits for a change of it.
+    /// Publishing alone, for whoever waits for a change of it.
     fn watch(&self) -> watch::Receiver<BusStatus>;
 }
 

@@ -263,7 +263,9 @@ impl Bus for RabbitBus {
     }
 
     fn state(&self) -> BusState {
-        self.publishing.status().borrow().state
+        let publishing = self.publishing.status().borrow().state;
+        let consuming = self.consuming.get().map(|link| link.status().borrow().state);
+        consuming.map_or(publishing, |consuming| publishing.max(consuming))
     }
 
     fn watch(&self) -> watch::Receiver<BusStatus> {

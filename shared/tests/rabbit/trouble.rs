@@ -21,6 +21,16 @@ async fn until(bus: &dyn Bus, what: impl FnMut(&BusStatus) -> bool) -> BusStatus
     *within(bus.watch().wait_for(what)).await.expect("the bus is there")
 }
 
+/// Of both connections, which nobody announces.
+async fn until_it_is(bus: &dyn Bus, state: BusState) {
+    within(async {
+        while bus.state() != state {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
 fn is_up(status: &BusStatus) -> bool {
     status.state == BusState::Up
 }
@@ -144,6 +154,21 @@ async fn a_way_that_leads_nowhere_is_noticed() {
         seen.push(number(&within(consumer.recv()).await.expect("a delivery")));
     }
     assert!(!seen.contains(&8));
+}
+
+/// Who consumes is away as soon as he gets nothing, however long publishing takes to notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bus_that_gives_nothing_out_is_away() {
+    let (stage, proxy) = (Stage::new(), Proxy::start().await);
+    let bus: Arc<dyn Bus> = stage.bus_through(&proxy.config(&stage.config), &[]).await;
+    let mut consumer = consume(&bus, 0).await;
+    until_it_is(&*bus, BusState::Up).await;
+    proxy.hold(true, true);
+    assert!(within(consumer.recv()).await.is_err(), "it hears of it");
+    until_it_is(&*bus, BusState::Away).await;
+    assert_eq!(bus.watch().borrow().state, BusState::Up, "nothing was published, so publishing knows of nothing");
+    proxy.open();
+    until_it_is(&*bus, BusState::Up).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
