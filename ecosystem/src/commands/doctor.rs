@@ -1,7 +1,9 @@
 //! `rookery doctor`: everything that has to be right, looked at in one go, as a table. Exit code 1 if anything fails.
 
+mod amqp;
 mod engine;
 mod machine;
+mod named;
 
 use super::{data_dir, read_config, with_stand_ins};
 use crate::cli;
@@ -50,6 +52,7 @@ pub fn run(arguments: &cli::Doctor, surroundings: &Surroundings) -> Result<ExitC
         findings.push(Finding::new(Level::Ok, "settings", "every one is valid"));
         findings.extend(machine::look(config, &data, surroundings)?);
         findings.extend(look_at_database(arguments, &data, surroundings)?);
+        findings.extend(named::look(config)?);
     }
     let row = |finding: &Finding| {
         let level = match finding.level {
