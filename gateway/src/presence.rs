@@ -8,7 +8,7 @@ use serde::Serialize;
 use shared::{
     clock,
     domain::{ConversationId, EPHEMERAL_MEMBERS_MAX, UserId},
-    event::{Event, EventName, Position},
+    event::{Event, EventName, InboxEntry, InboxItem, Position},
     fanout::{Fanout, FanoutError, Group, To, presence::PresenceData},
     reply::{Code, Refusal},
     store::{Store, audience::Audience},
@@ -65,6 +65,18 @@ impl Presence {
         let event = Event { name: EventName::Typing, position, data: json(&data) };
         let group = Group { to: To::Users(others), events: [event].into(), replies: vec![] };
         self.fanout.hand_on(&[group]).await.map_err(|error| fanout_refusal(&error))
+    }
+
+    /// Whoever has just left must not type there any more, nor hear that others do: the list is read again.
+    pub fn heard(&self, entry: &InboxEntry) {
+        for item in &entry.items {
+            let InboxItem::Events { events, .. } = item else { continue };
+            for event in events.iter().filter(|event| event.name == EventName::MemberRemoved) {
+                if let Some((conversation, _)) = event.position.place() {
+                    self.fanout.audiences().forget(conversation);
+                }
+            }
+        }
     }
 
     /// The members, if this person is one of them; whoever has just joined is not in a list of some seconds ago.

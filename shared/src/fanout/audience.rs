@@ -12,7 +12,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 /// Members in all cached lists together: 24 bytes each, 24 MB at most.
 const CACHED_MEMBERS_MAX: u64 = 1_000_000;
 
-/// How old a list may be for an ephemeral event: a removed member may see this much longer that somebody types.
+/// How old a list may be for an ephemeral event. A gateway that hears of a removal forgets its list; one that does not may let
+/// a removed member type, or see that others do, for this much longer.
 const RECENT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]

@@ -134,3 +134,24 @@ async fn a_new_member_types() {
     there.ok("typing", typing(&group, true)).await;
     assert_eq!(here.expect("typing").await["data"]["user_id"], ben.id);
 }
+
+/// Whoever has just been removed is not heard, and hears nobody, although the list of members was read before.
+#[tokio::test]
+async fn who_was_removed_types_no_more() {
+    let world = World::start().await;
+    let [ann, ben] = world.people(["Ann", "Ben"]).await;
+    let group = world.group(&ann, &[&ben]).await;
+    let (mut here, mut there) = (world.gateways[0].connect(&ann).await, world.gateways[1].connect(&ben).await);
+    there.ok("typing", typing(&group, true)).await;
+    here.expect("typing").await;
+    here.ok("typing", typing(&group, true)).await;
+    there.expect("typing").await;
+    here.ok("member.remove", json!({ "conversation_id": group, "user_id": ben.id })).await;
+    there.expect("member.removed").await;
+    assert_eq!(there.refused("typing", typing(&group, false)).await, "not_found");
+    here.ok("typing", typing(&group, false)).await;
+    let direct = world.direct(&ann, &ben).await;
+    here.say(&direct, "last").await;
+    there.expect_in(&direct, "message.created").await;
+    assert!(!there.names().contains(&"typing"), "{:?}", there.names());
+}
