@@ -2,6 +2,7 @@
 //! answered; deletes it a grace after the last one left; renews the lease; and when the inbox or the lease was lost, joins
 //! anew and then, in this order: writes all routes, has every unanswered command resent, tells every session `resync`.
 
+mod outage;
 mod registrar;
 
 use crate::{

@@ -1,6 +1,6 @@
 //! The one task that talks to the routing about this gateway.
 
-use super::{Word, Words};
+use super::{Word, Words, outage::Outage};
 use crate::{app::App, session::Note, shard::ConnId};
 use shared::{
     clock,
@@ -31,6 +31,7 @@ struct Registrar {
     me: Option<GatewayRef>,
     /// Everybody whose route is written.
     routed: HashSet<UserId>,
+    outage: Outage,
     /// Whose last session has left, and when the route goes; in the order of time, with the last word on each.
     leaving: VecDeque<(Instant, UserId)>,
     leaves_at: HashMap<UserId, Instant>,
@@ -51,6 +52,7 @@ pub async fn run(app: Arc<App>, id: GatewayId, mut words: Words, stop: Stop) {
         id,
         me: None,
         routed: HashSet::new(),
+        outage: Outage::default(),
         leaving: VecDeque::new(),
         leaves_at: HashMap::new(),
         seen: vec![],
@@ -68,8 +70,9 @@ pub async fn run(app: Arc<App>, id: GatewayId, mut words: Words, stop: Stop) {
     let mut taken = Vec::with_capacity(WORDS_MAX);
     loop {
         if registrar.me.is_none() && clock::monotonic() >= join_at {
-            if let Err(away) = registrar.join().await {
-                tracing::warn!(%away, "routing cannot be reached; sessions get no events until it is");
+            let joined = registrar.join().await;
+            registrar.say(&joined);
+            if joined.is_err() {
                 registrar.lost();
                 join_at = clock::monotonic() + backoff.next();
             } else {
@@ -91,7 +94,7 @@ pub async fn run(app: Arc<App>, id: GatewayId, mut words: Words, stop: Stop) {
     if let Some(me) = registrar.me
         && let Err(away) = registrar.routing.leave(me).await
     {
-        tracing::debug!(%away, "the lease ends by itself");
+        tracing::debug!(error = %away, "the lease ends by itself");
     }
 }
 
@@ -114,6 +117,21 @@ impl Registrar {
         self.announce(users);
         tracing::info!(gateway.id = %me.id, epoch = me.epoch, "joined");
         Ok(())
+    }
+
+    fn say(&mut self, joined: &Result<(), RoutingAway>) {
+        let now = clock::monotonic();
+        match joined {
+            Ok(()) => {
+                if let Some(away) = self.outage.over(now) {
+                    tracing::info!(away_ms = away.as_millis() as u64, "the routing is back");
+                }
+            }
+            Err(error) if self.outage.missed(now) => {
+                tracing::warn!(%error, "sessions get no events until they are routed again");
+            }
+            Err(error) => tracing::debug!(%error, "sessions are not routed yet"),
+        }
     }
 
     /// What ended while nobody could tell us: refused from now on, and closed. Tried once before anybody is answered; with
@@ -197,7 +215,7 @@ impl Registrar {
                     true
                 }
                 Err(away) => {
-                    tracing::warn!(%away, "routes cannot be written; joining anew");
+                    tracing::warn!(error = %away, "routes cannot be written; joining anew");
                     self.lost();
                     false
                 }
@@ -214,7 +232,7 @@ impl Registrar {
             Ok(true) => {}
             Ok(false) => self.inbox_lost("it or the lease is over"),
             // Away: the lease outlives a few missed renewals, and the next one says whether it did.
-            Err(away) => tracing::debug!(%away, "the lease was not renewed"),
+            Err(away) => tracing::debug!(error = %away, "the lease was not renewed"),
         }
     }
 
@@ -240,7 +258,7 @@ impl Registrar {
         match self.routing.remove_routes(me, gone).await {
             Ok(offline) => self.announce(offline),
             Err(away) => {
-                tracing::warn!(%away, "routes cannot be deleted; joining anew");
+                tracing::warn!(error = %away, "routes cannot be deleted; joining anew");
                 self.lost();
             }
         }
@@ -326,6 +344,7 @@ async fn read(app: Arc<App>, me: GatewayRef, mut inbox: Box<dyn Inbox>) {
     loop {
         match inbox.recv().await {
             Ok(entry) => {
+                app.presence.heard(&entry);
                 let ended = app.hub.pass_on(entry, &app.batcher);
                 if !ended.is_empty() {
                     app.sessions_ended(&ended);
