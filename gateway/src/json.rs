@@ -14,6 +14,10 @@ const DETAIL_MAX_CHARS: usize = 160;
 /// Reads a request. Unknown and repeated fields are refused where `T` says so (`deny_unknown_fields`; serde's derive
 /// refuses repeated ones by itself).
 pub fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Refusal> {
+    // serde would take a list for an object whose fields come in order.
+    if text.trim_ascii_start().starts_with(b"[") {
+        return Err(Refusal::new(Code::Malformed, "an object is expected, not a list"));
+    }
     check(text).map_err(|problem| Refusal::new(Code::Malformed, problem))?;
     serde_json::from_slice(text).map_err(|error| match error.classify() {
         Category::Data => explain::<T>(text),
@@ -140,9 +144,20 @@ mod tests {
 
     #[test]
     fn what_is_not_an_object_is_malformed() {
-        for text in
-            ["", "null", "[]", "{", "\"", "\"\\", "{\"name\":\"\u{1}\"}", "{\"name\":\"a\"} {}", "nonsense", "1e400"]
-        {
+        for text in [
+            "",
+            "null",
+            "[]",
+            "[\"a\"]",
+            " [\"a\",1]",
+            "{",
+            "\"",
+            "\"\\",
+            "{\"name\":\"\u{1}\"}",
+            "{\"name\":\"a\"} {}",
+            "nonsense",
+            "1e400",
+        ] {
             assert_eq!(parse::<Person>(text.as_bytes()).unwrap_err().code, Code::Malformed, "{text}");
         }
         assert_eq!(parse::<Person>(b"{\"name\":\"\xff\"}").unwrap_err().code, Code::Malformed);
@@ -151,7 +166,7 @@ mod tests {
 
     #[test]
     fn depth_is_bounded() {
-        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         assert!(parse::<serde_json::Value>(nested(JSON_DEPTH_MAX).as_bytes()).is_ok());
         assert_eq!(
             parse::<serde_json::Value>(nested(JSON_DEPTH_MAX + 1).as_bytes()).unwrap_err().code,
