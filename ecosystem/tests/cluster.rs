@@ -4,6 +4,8 @@
 
 #[path = "cluster/door.rs"]
 mod door;
+#[path = "cluster/operator.rs"]
+mod operator;
 #[path = "cluster/socket.rs"]
 mod socket;
 #[path = "launcher/stage.rs"]
@@ -209,13 +211,19 @@ fn started_before_its_services_everything_waits_and_becomes_ready_by_itself() {
     for away in ["PostgreSQL", "Redis", "RabbitMQ"] {
         eventually(away, || probes.iter().all(|probe| says(probe).contains(&format!("{away} is away"))));
     }
+    // Clients hear the same, in place of nothing.
+    let its_own = format!("http://127.0.0.1:{port}");
+    assert_eq!(http::get(&its_own, "/health").unwrap().status, 200);
+    for path in ["/health/ready", "/v1/ws", "/v1/users"] {
+        assert_eq!(http::get(&its_own, path).unwrap().status, 503, "{path}");
+    }
     for (door, opened) in doors.into_iter().zip(["PostgreSQL", "Redis", "RabbitMQ"]) {
         assert!(probes.iter().all(|probe| says(probe).contains("not_ready")));
         door.open();
         eventually(opened, || probes.iter().all(|probe| !says(probe).contains(opened)));
     }
     eventually("both to be ready", || probes.iter().all(|probe| says(probe).contains(r#""ready""#)));
-    assert!(http::get(&format!("http://127.0.0.1:{port}"), "/health/ready").unwrap().is_ok());
+    assert!(http::get(&its_own, "/health/ready").unwrap().is_ok());
     // And they drain like any other process.
     for process in [&mut gateway, &mut worker] {
         send(process.0.id().try_into().unwrap(), Signal::TERM);
@@ -251,35 +259,4 @@ fn one_process_says_that_it_cannot_be_reloaded_and_what_it_does_not_use() {
     command.env("AMQP_URL", &world.amqp).env("DATABASE_URL", "postgres://127.0.0.1:1/nowhere");
     let words = String::from_utf8(command.output().unwrap().stderr).unwrap();
     assert!(words.contains("REDIS_URL and AMQP_URL are for `rookery up --cluster`"), "{words}");
-}
-
-#[test]
-fn the_doctor_looks_at_the_services_that_are_named() {
-    let world = World::new();
-    let doctor = |change: &[(&str, &str)]| {
-        let mut command = world.stage.rookery(&["doctor", "--quick", "--data-dir", "data"]);
-        command.envs(world.settings()).envs(change.iter().copied());
-        let output = command.output().unwrap();
-        (output.status.success(), String::from_utf8(output.stdout).unwrap())
-    };
-    let row = |words: &str, name: &str| {
-        let row = words.lines().find(|line| line.split_whitespace().nth(1) == Some(name));
-        row.unwrap_or_else(|| panic!("{words}")).to_owned()
-    };
-    let (_, words) = doctor(&[]);
-    assert!(row(&words, "redis").starts_with("ok"), "{words}");
-    assert!(row(&words, "rabbitmq").starts_with("ok") && row(&words, "rabbitmq").contains("version "), "{words}");
-
-    let host = world.amqp.rsplit('@').next().unwrap().split('/').next().unwrap();
-    for (name, value, subject, why) in [
-        ("REDIS_URL", "redis://:canary@127.0.0.1:1", "redis", "refused"),
-        ("AMQP_URL", "amqp://rookery:canary@127.0.0.1:1", "rabbitmq", "refused"),
-        ("AMQP_URL", &format!("amqp://nobody:canary@{host}"), "rabbitmq", "the login is refused"),
-        ("AMQP_URL", &format!("{}/canary-host", world.amqp.trim_end_matches("/%2f")), "rabbitmq", "virtual host"),
-    ] {
-        let (content, words) = doctor(&[(name, value)]);
-        let row = row(&words, subject);
-        assert!(!content && row.starts_with("FAIL") && row.contains(name) && row.contains(why), "{words}");
-        assert!(!words.contains(":canary"), "{words}");
-    }
 }

@@ -20,6 +20,7 @@ pub mod routes;
 pub mod server;
 pub mod session;
 pub mod shard;
+pub mod starting;
 pub mod upgrade;
 
 use app::{App, Metrics};

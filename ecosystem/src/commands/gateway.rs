@@ -3,12 +3,13 @@
 use crate::cli;
 use crate::cluster::{Role, port, process};
 use crate::config::Surroundings;
-use anyhow::Result;
-use gateway::{Gateway, Parts};
+use anyhow::{Context, Result};
+use gateway::{Gateway, Parts, starting};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 pub fn run(arguments: &cli::Gateway, surroundings: &Surroundings) -> Result<ExitCode> {
     let mut surroundings = surroundings.clone();
@@ -24,11 +25,14 @@ pub fn run(arguments: &cli::Gateway, surroundings: &Surroundings) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes no connection before the schema is known to be right; those that come wait in the kernel.
 async fn serve(process: process::Process, listener: TcpListener, listener_is_shared: bool) -> Result<()> {
-    if !process.wait_for_schema().await? {
-        return Ok(());
-    }
+    let waited = if listener_is_shared {
+        // Others accept from it; where there are none yet, connections wait in the kernel.
+        process.wait_for_schema().await?.then_some(listener)
+    } else {
+        answer_until_schema(&process, listener).await?
+    };
+    let Some(listener) = waited else { return Ok(()) };
     let process::Process { config, store, bus, routing, readiness, stop } = process;
     let metrics: Option<gateway::app::Metrics> = Some(Box::new(shared::telemetry::metrics));
     let parts = Parts { config, store, bus, routing, listener, listener_is_shared, metrics };
@@ -42,4 +46,16 @@ async fn serve(process: process::Process, listener: TcpListener, listener_is_sha
     stop.stopped().await;
     gateway.drain().await;
     Ok(())
+}
+
+/// Nothing is served before the schema is known to be right; until then whoever asks is told so. None: told to stop before.
+async fn answer_until_schema(process: &process::Process, listener: TcpListener) -> Result<Option<TcpListener>> {
+    const WHAT: &str = "cannot use the listening socket";
+    let listener = listener.into_std().context(WHAT)?;
+    let meanwhile = TcpListener::from_std(listener.try_clone().context(WHAT)?).context(WHAT)?;
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    tokio::spawn(starting::serve(meanwhile, process.config.edge.connections, over));
+    let is_there = process.wait_for_schema().await?;
+    Ok(if is_there { Some(TcpListener::from_std(listener).context(WHAT)?) } else { None })
 }

@@ -110,31 +110,7 @@ impl World {
 
     /// One request on a connection of its own; `head` are whole header lines.
     pub async fn raw(&self, method: &str, path: &str, head: &[&str], body: &[u8]) -> Answer {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n").into_bytes();
-        let lower = head.iter().map(|line| line.to_ascii_lowercase()).collect::<Vec<_>>();
-        if !lower.iter().any(|line| line.starts_with("host:")) {
-            request.extend(format!("Host: {}\r\n", self.address).bytes());
-        }
-        if !body.is_empty() {
-            request.extend(format!("Content-Length: {}\r\n", body.len()).bytes());
-        }
-        for line in head {
-            request.extend(format!("{line}\r\n").bytes());
-        }
-        request.extend(b"\r\n");
-        request.extend(body);
-        let answer = async {
-            let mut socket = TcpStream::connect(self.address).await?;
-            // A server that refuses early may close while we still write; its answer is there all the same.
-            let (mut reading, mut writing) = socket.split();
-            let mut answer = vec![];
-            let (_, read) = tokio::join!(writing.write_all(&request), reading.read_to_end(&mut answer));
-            if answer.is_empty() {
-                read?;
-            }
-            std::io::Result::Ok(answer)
-        };
-        parse(&tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time").expect("an answer"))
+        raw_at(self.address, method, path, head, body).await
     }
 
     pub async fn get(&self, path: &str, person: Option<&Person>) -> Answer {
@@ -187,6 +163,35 @@ impl World {
             })
             .sum()
     }
+}
+
+/// One request on a connection of its own; `head` are whole header lines.
+pub async fn raw_at(address: SocketAddr, method: &str, path: &str, head: &[&str], body: &[u8]) -> Answer {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n").into_bytes();
+    let lower = head.iter().map(|line| line.to_ascii_lowercase()).collect::<Vec<_>>();
+    if !lower.iter().any(|line| line.starts_with("host:")) {
+        request.extend(format!("Host: {}\r\n", address).bytes());
+    }
+    if !body.is_empty() {
+        request.extend(format!("Content-Length: {}\r\n", body.len()).bytes());
+    }
+    for line in head {
+        request.extend(format!("{line}\r\n").bytes());
+    }
+    request.extend(b"\r\n");
+    request.extend(body);
+    let answer = async {
+        let mut socket = TcpStream::connect(address).await?;
+        // A server that refuses early may close while we still write; its answer is there all the same.
+        let (mut reading, mut writing) = socket.split();
+        let mut answer = vec![];
+        let (_, read) = tokio::join!(writing.write_all(&request), reading.read_to_end(&mut answer));
+        if answer.is_empty() {
+            read?;
+        }
+        std::io::Result::Ok(answer)
+    };
+    parse(&tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time").expect("an answer"))
 }
 
 /// What accounts need: no worker, no socket.
