@@ -2,7 +2,7 @@
 //! so that an answer is whatever comes until the end. Everything else that speaks HTTP is in `gateway`.
 
 use anyhow::{Context, Result, bail};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -27,7 +27,12 @@ impl Answer {
 
 /// `base` is `http://host:port`.
 pub fn get(base: &str, path: &str) -> Result<Answer> {
-    request(base, "GET", path, None, None)
+    get_within(base, path, TIMEOUT)
+}
+
+/// With less patience: `limit` is for the way there and for each piece of the answer.
+pub fn get_within(base: &str, path: &str, limit: Duration) -> Result<Answer> {
+    send(base, "GET", path, None, None, limit)
 }
 
 pub fn request(
@@ -37,12 +42,23 @@ pub fn request(
     token: Option<&str>,
     body: Option<&serde_json::Value>,
 ) -> Result<Answer> {
+    send(base, method, path, token, body, TIMEOUT)
+}
+
+fn send(
+    base: &str,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Option<&serde_json::Value>,
+    limit: Duration,
+) -> Result<Answer> {
     let host = base.strip_prefix("http://").with_context(|| format!("{base} is not an http:// address"))?;
     let address = host.to_socket_addrs().with_context(|| format!("cannot find {host}"))?.next();
     let address = address.with_context(|| format!("{host} has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).with_context(|| format!("cannot reach {base}"))?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    let mut stream = TcpStream::connect_timeout(&address, limit).with_context(|| format!("cannot reach {base}"))?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
     let body = body.map(serde_json::Value::to_string).unwrap_or_default();
     let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n", body.len());
     if !body.is_empty() {
@@ -53,7 +69,13 @@ pub fn request(
     }
     stream.write_all(format!("{head}\r\n{body}").as_bytes()).context("cannot send the request")?;
     let mut answer = String::new();
-    stream.take(ANSWER_BYTES).read_to_string(&mut answer).with_context(|| format!("no answer from {base}"))?;
+    match stream.take(ANSWER_BYTES).read_to_string(&mut answer) {
+        // The kernel's word for a read that took too long is "Resource temporarily unavailable".
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            bail!("{base} does not answer within {} s", limit.as_secs())
+        }
+        read => read.with_context(|| format!("no answer from {base}"))?,
+    };
     parse(&answer)
 }
 
@@ -66,6 +88,14 @@ fn parse(answer: &str) -> Result<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_silent_is_said_to_be() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", silent.local_addr().unwrap());
+        let error = get_within(&base, "/", Duration::from_secs(1)).err().unwrap();
+        assert_eq!(format!("{error:#}"), format!("{base} does not answer within 1 s"));
+    }
 
     #[test]
     fn an_answer_is_taken_apart() {

@@ -10,7 +10,10 @@ use crate::{http, say};
 use anyhow::Result;
 use shared::clock;
 use std::process::ExitCode;
+use std::time::Duration;
 
+/// Who is well says so at once.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The gauge of open sockets, as `/metrics` names it.
 const SOCKETS: &str = "rookery_gateway_connections";
 
@@ -38,15 +41,15 @@ pub fn run(place: &cli::Place, surroundings: &Surroundings) -> Result<ExitCode> 
     };
     rows.push(row("address", address.clone()));
     rows.push(row("up for", duration(up_for)));
-    let health = http::get(&address, "/health/ready");
+    let health = http::get_within(&address, "/health/ready", PATIENCE);
     let ready = health.as_ref().is_ok_and(http::Answer::is_ok);
-    let words = match health {
+    let words = match &health {
         Ok(answer) if answer.is_ok() => "ready".to_owned(),
         Ok(answer) => format!("not ready ({}): {}", answer.status, answer.body.trim()),
-        Err(error) => format!("no answer: {error:#}"),
+        Err(error) => format!("{error:#}"),
     };
     rows.push(row("health", words));
-    if let Some(sockets) = sockets(&address) {
+    if let Some(sockets) = health.ok().and_then(|_| sockets(&address)) {
         rows.push(row("sockets", sockets.to_string()));
     }
     say::table(&rows);
@@ -55,7 +58,7 @@ pub fn run(place: &cli::Place, surroundings: &Surroundings) -> Result<ExitCode> 
 
 /// How many are open at the gateway that answers here.
 fn sockets(address: &str) -> Option<f64> {
-    let metrics = http::get(address, "/metrics").ok().filter(http::Answer::is_ok)?;
+    let metrics = http::get_within(address, "/metrics", PATIENCE).ok().filter(http::Answer::is_ok)?;
     sum(&metrics.body, SOCKETS)
 }
 

@@ -1,6 +1,6 @@
 //! The processes of a cluster as a table: what the launcher knows of each, and what its own probe says just now.
 
-use super::{duration, sockets};
+use super::{PATIENCE, duration, sockets};
 use crate::cluster::Role;
 use crate::cluster::processes::{Entry, Outcome, Processes, State};
 use crate::{http, say};
@@ -44,13 +44,14 @@ struct Asked {
 
 fn ask(entry: &Entry) -> Asked {
     let Some(probe) = entry.probe.as_deref().filter(|_| entry.pid.is_some()) else { return Asked::default() };
-    let (ready, words) = match http::get(probe, "/health/ready") {
+    let (ready, words) = match http::get_within(probe, "/health/ready", PATIENCE) {
         Ok(answer) if answer.is_ok() => (true, None),
         Ok(answer) => {
             let detail = answer.json().ok().and_then(|json| json["detail"].as_str().map(str::to_owned));
             (false, Some(detail.unwrap_or(answer.body)))
         }
-        Err(error) => (false, Some(format!("no answer: {error:#}"))),
+        // Nor would it answer the next question.
+        Err(error) => return Asked { words: Some(format!("{error:#}")), ..Asked::default() },
     };
     let sockets = if entry.role == Role::Gateway { sockets(probe) } else { None };
     Asked { ready, sockets, words }

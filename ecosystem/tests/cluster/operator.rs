@@ -1,0 +1,54 @@
+//! What somebody is told who looks after a cluster with `rookery`'s other commands.
+
+use crate::stage::{eventually, send};
+use crate::world::{World, state};
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_gateway_that_stands_still_does_not_hold_up_the_status() {
+    let world = World::new();
+    let cluster = world.up();
+    let stopped = cluster.pid("gateway-1");
+    send(stopped, Signal::STOP);
+    eventually("it to stand still", || state(stopped.unsigned_abs()).as_deref() == Some("T"));
+    let begun = Instant::now();
+    let (content, status) = cluster.ask(&["status"]);
+    let took = begun.elapsed();
+    send(stopped, Signal::CONT);
+    let row = status.lines().find(|line| line.starts_with("gateway-1")).unwrap();
+    assert!(!content && row.contains("does not answer"), "{status}");
+    // Far from the ten seconds that a request may take.
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+#[test]
+fn the_doctor_looks_at_the_services_that_are_named() {
+    let world = World::new();
+    let doctor = |change: &[(&str, &str)]| {
+        let mut command = world.stage.rookery(&["doctor", "--quick", "--data-dir", "data"]);
+        command.envs(world.settings()).envs(change.iter().copied());
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let row = |words: &str, name: &str| {
+        let row = words.lines().find(|line| line.split_whitespace().nth(1) == Some(name));
+        row.unwrap_or_else(|| panic!("{words}")).to_owned()
+    };
+    let (_, words) = doctor(&[]);
+    assert!(row(&words, "redis").starts_with("ok"), "{words}");
+    assert!(row(&words, "rabbitmq").starts_with("ok") && row(&words, "rabbitmq").contains("version "), "{words}");
+
+    let host = world.amqp.rsplit('@').next().unwrap().split('/').next().unwrap();
+    for (name, value, subject, why) in [
+        ("REDIS_URL", "redis://:canary@127.0.0.1:1", "redis", "refused"),
+        ("AMQP_URL", "amqp://rookery:canary@127.0.0.1:1", "rabbitmq", "refused"),
+        ("AMQP_URL", &format!("amqp://nobody:canary@{host}"), "rabbitmq", "the login is refused"),
+        ("AMQP_URL", &format!("{}/canary-host", world.amqp.trim_end_matches("/%2f")), "rabbitmq", "virtual host"),
+    ] {
+        let (content, words) = doctor(&[(name, value)]);
+        let row = row(&words, subject);
+        assert!(!content && row.starts_with("FAIL") && row.contains(name) && row.contains(why), "{words}");
+        assert!(!words.contains(":canary"), "{words}");
+    }
+}
