@@ -50,6 +50,8 @@ pub struct Order {
     pub drain: Duration,
     /// How the services are.
     pub services: Box<dyn Fn() -> Vec<Service>>,
+    /// Asked before a reload: an error names what a reload cannot change and somebody has changed.
+    pub unchanged: Box<dyn Fn() -> Result<()>>,
 }
 
 pub struct Launcher {

@@ -29,6 +29,9 @@ impl Launcher {
         }
         let number = self.report.as_ref().map_or(1, |report| report.number + 1);
         self.report = Some(processes::Reload { number, outcome: Outcome::Running, words: "under way".to_owned() });
+        if let Err(error) = (self.order.unchanged)() {
+            return self.fail_reload(&format!("{error:#}"));
+        }
         let size = self.order.size;
         let old = self.members.keys().cloned().collect();
         tracing::info!("reload: new processes are started");

@@ -3,6 +3,7 @@
 //! setting leaves nothing behind.
 
 mod cluster;
+mod fixed;
 
 use super::{data_dir, log_dir, read_config, secret_is_given, with_stand_ins};
 use crate::cli;
@@ -19,11 +20,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Everything that is right already, before anything has been started.
+#[derive(Clone)]
 struct Scene {
     /// With what was given at the command line and what was made in the data directory.
     surroundings: Surroundings,
     data: DataDir,
     logs: PathBuf,
+    /// The secret for tokens is that of the data directory.
+    made_secret: bool,
 }
 
 pub fn run(arguments: &cli::Up, surroundings: &Surroundings) -> Result<ExitCode> {
@@ -47,11 +51,12 @@ pub fn run(arguments: &cli::Up, surroundings: &Surroundings) -> Result<ExitCode>
     // Before the first metric and the first line; dropped last, when everything has been written.
     let _telemetry = telemetry::start(&config.log).map_err(|error| BadConfiguration(vec![error]))?;
     let settings = &mut surroundings.settings;
-    if !secret_is_given(settings) {
+    let made_secret = !secret_is_given(settings);
+    if made_secret {
         let made = shared::config::read_env_file(&data.secrets()?)?;
         made.iter().for_each(|(name, value)| settings.set(name, value));
     }
-    let scene = Scene { surroundings, data, logs };
+    let scene = Scene { surroundings, data, logs, made_secret };
     match arguments.cluster {
         true => cluster::run(arguments, &scene, &mut claim)?,
         false => one_process(&scene, &mut claim)?,

@@ -1,7 +1,7 @@
 //! What somebody is told who looks after a cluster with `rookery`'s other commands.
 
-use crate::stage::{eventually, send};
-use crate::world::{World, state};
+use crate::stage::{Stage, eventually, send};
+use crate::world::{Cluster, SECRET, World, state};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -51,4 +51,37 @@ fn the_doctor_looks_at_the_services_that_are_named() {
         assert!(!content && row.starts_with("FAIL") && row.contains(name) && row.contains(why), "{words}");
         assert!(!words.contains(":canary"), "{words}");
     }
+}
+
+#[test]
+fn a_reload_refuses_what_it_cannot_change_and_says_what_can() {
+    let world = World::new();
+    let cluster = world.up();
+    let before = cluster.pids();
+    let settings = ["HOST=127.0.0.2", "PARTITIONS=16", "PROBE_PORT=4100", "LOG_DIR=elsewhere"];
+    let names = ["HOST", "PARTITIONS", "PROBE_PORT", "LOG_DIR"];
+    // The port was given at the command line, and the environment goes over the file: neither is a change.
+    let idle = ["PORT=1", "CLUSTER_NAME=other"];
+    std::fs::write(world.stage.path(".env"), [&settings[..], &idle].concat().join("\n")).unwrap();
+    let (done, words) = cluster.ask(&["reload"]);
+    assert!(!done && words.contains(&format!("{} cannot be changed by a reload", names.join(", "))), "{words}");
+    assert!(words.contains("`rookery down`, then `rookery up --cluster`") && words.contains("go on"), "{words}");
+    assert_eq!(cluster.pids(), before, "nothing was started for it");
+    std::fs::write(world.stage.path(".env"), "LOG_LEVEL=debug\n").unwrap();
+    let (done, words) = cluster.ask(&["reload"]);
+    assert!(done, "{words}");
+}
+
+#[test]
+fn a_reload_refuses_another_service_where_private_ones_serve() {
+    let stage = Stage::new();
+    let cluster = Cluster { stage: &stage, up: stage.up_by("data", &["--cluster"], &[]) };
+    let secret = format!("REDIS_URL=redis://:canary@127.0.0.1:1\nJWT_SECRET={SECRET}\n");
+    std::fs::write(stage.path(".env"), secret).unwrap();
+    let (done, words) = cluster.ask(&["reload"]);
+    assert!(!done && words.contains("REDIS_URL, JWT_SECRET cannot be changed"), "{words}");
+    assert!(!words.contains("canary") && !words.contains(SECRET), "{words}");
+    std::fs::remove_file(stage.path(".env")).unwrap();
+    let (done, words) = cluster.ask(&["reload"]);
+    assert!(done, "{words}");
 }

@@ -1,5 +1,6 @@
 //! `rookery up --cluster`: the services, one migration, one bound port, and then the launcher, until told to stop.
 
+use super::fixed::Fixed;
 use super::{Scene, announce, banner, listen, row};
 use crate::cluster::blueprint::Blueprint;
 use crate::cluster::console::Console;
@@ -32,6 +33,7 @@ pub fn run(arguments: &cli::Up, scene: &Scene, claim: &mut Claim) -> Result<()> 
     let made = engines.settings();
     made.iter().for_each(|(name, value)| settings.set(name, value));
     let config = read_config(&settings)?;
+    let fixed = Fixed::new(&config, scene, arguments.port, &made);
 
     // One thread, this one: see `launcher`.
     let runtime =
@@ -39,7 +41,7 @@ pub fn run(arguments: &cli::Up, scene: &Scene, claim: &mut Claim) -> Result<()> 
     let (stop, engines) = (Stop::default(), Arc::new(engines));
     let ended = runtime.block_on(async {
         tokio::spawn(listen(&stop)?);
-        let ended = launch(&config, size, made, &stop, engines.clone(), scene, claim).await;
+        let ended = launch(&config, size, (made, fixed), &stop, engines.clone(), scene, claim).await;
         // Not on this thread, which has to hear a second signal meanwhile.
         let ending = tokio::task::spawn_blocking(move || drop(engines));
         tokio::select! {
@@ -59,7 +61,7 @@ pub fn run(arguments: &cli::Up, scene: &Scene, claim: &mut Claim) -> Result<()> 
 async fn launch(
     config: &Config,
     size: Size,
-    made: Vec<(String, String)>,
+    (made, fixed): (Vec<(String, String)>, Fixed),
     stop: &Stop,
     engines: Arc<Engines>,
     scene: &Scene,
@@ -86,6 +88,7 @@ async fn launch(
         board: Board::of(&scene.data),
         drain: config.http.drain,
         services: Box::new(move || engines.services()),
+        unchanged: Box::new(move || fixed.check()),
     });
     let up = |processes: &Processes| {
         announce(claim, address);
