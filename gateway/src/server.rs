@@ -127,6 +127,12 @@ async fn accept(
                     return Some((socket, peer));
                 }
             }
+            // Whoever shares it out has shut it for everybody, because all are to leave: connections are refused from then
+            // on, and those that are here are served until the stop comes.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                stop.cancelled().await;
+                return None;
+            }
             // The peer went away while it waited.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
             Err(error) => {

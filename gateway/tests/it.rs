@@ -9,6 +9,7 @@ mod rest {
     mod logins;
     mod refresh;
     mod sessions;
+    mod shut;
     mod starting;
     mod users;
     pub mod world;
