@@ -110,8 +110,13 @@ fn down_stops_it_and_status_tells_before_and_after() {
     let mut up = stage.up();
     let status = text(&stage.run(&["status", "--data-dir", "data"]).stdout);
     assert!(status.contains(&up.address) && status.contains(&up.pid().to_string()), "{status}");
+    // While it is up and after it: the same database, and which one it is.
+    let migrated = || text(&stage.run(&["migrate", "--data-dir", "data"]).stdout);
+    let words = format!("the private database in {}: nothing to do", stage.path("data/postgres").display());
+    assert!(migrated().starts_with(&words), "{}", migrated());
     assert!(stage.run(&["down", "--data-dir", "data"]).status.success());
     assert!(up.wait().success());
+    assert!(migrated().starts_with(&words), "{}", migrated());
     let again = stage.run(&["down", "--data-dir", "data"]);
     assert!(again.status.success() && text(&again.stdout).contains("nothing is up"));
 }

@@ -83,5 +83,7 @@ fn look_at_database(
     let config = read_config(&with_stand_ins(&database.settings))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-    Ok(runtime.block_on(engine::look(&config, arguments.quick)))
+    let mut findings = vec![Finding::new(Level::Ok, "looked at", database.words.clone())];
+    findings.extend(runtime.block_on(engine::look(&config, arguments.quick)));
+    Ok(findings)
 }

@@ -1,4 +1,4 @@
-//! `rookery migrate`: the steps in `migrations/` that the database has not had yet.
+//! `rookery migrate`: the steps in `migrations/` that the database has not had yet. It says which database that is.
 
 use super::{data_dir, read_config, with_stand_ins};
 use crate::cli;
@@ -18,9 +18,7 @@ pub fn run(place: &cli::Place, surroundings: &Surroundings) -> Result<ExitCode> 
         let steps = store.migrate().await?;
         Ok::<_, anyhow::Error>((steps, store.schema_versions().await?.0))
     })?;
-    match steps {
-        0 => say::line(format!("nothing to do: the schema is at step {at}")),
-        _ => say::line(format!("{steps} step(s) done: the schema is at step {at}")),
-    }
+    let done = if steps == 0 { "nothing to do".to_owned() } else { format!("{steps} step(s) done") };
+    say::line(format!("{}: {done}, the schema is at step {at}", database.words));
     Ok(ExitCode::SUCCESS)
 }

@@ -66,7 +66,7 @@ fn values(config: &Config, logs: Option<&str>) -> Vec<(&'static str, String)> {
         ("PORT", config.http.port.to_string()),
         ("PARTITIONS", config.worker.partitions.to_string()),
         ("CLUSTER_NAME", config.cluster.name.clone()),
-        ("DATABASE_URL", place(config.store.url.expose())),
+        ("DATABASE_URL", format!("{} {:?}", place(config.store.url.expose()), config.store.schema)),
         ("REDIS_URL", url(config.cluster.redis.as_ref())),
         ("AMQP_URL", url(config.cluster.amqp.as_ref())),
         ("JWT_SECRET", config.auth.secret.expose().to_owned()),
