@@ -4,6 +4,8 @@
 
 #[path = "contract/routing.rs"]
 mod contract;
+#[path = "redis_routing/damage.rs"]
+mod damage;
 #[path = "redis_routing/lives.rs"]
 mod lives;
 #[path = "redis_routing/losses.rs"]

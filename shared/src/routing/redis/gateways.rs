@@ -26,8 +26,8 @@ const SWEPT_IN_A_STEP: usize = 500;
 /// Steps for each buried gateway whenever the dead are looked for.
 const SWEPT_IN_PASSING: usize = 20 * SWEPT_IN_A_STEP;
 
-/// Gateways as Redis has them: the bytes of the id, the epoch as text.
-type Lives = Vec<(Vec<u8>, String)>;
+/// Gateways as Redis has them: the bytes of the id, the epoch as text. Bytes both: what we did not write may be no text.
+type Lives = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The last life of a gateway that joined through here.
 pub(super) struct Life {
@@ -43,7 +43,7 @@ impl Core {
             call.arg(&self.keys.prefix).arg(&id.0.as_bytes()[..]).arg(last);
             call.arg(LEASE.as_millis() as u64).arg(INBOX_LIFE.as_millis() as u64);
             async move {
-                let epochs: Vec<String> = call.invoke_async(&mut connection.commands).await?;
+                let epochs: Vec<Vec<u8>> = call.invoke_async(&mut connection.commands).await?;
                 Ok((epochs, connection.run_id))
             }
         };
@@ -162,6 +162,7 @@ impl Core {
     }
 }
 
-fn life(id: &[u8], epoch: &str) -> Option<GatewayRef> {
-    Some(GatewayRef { id: GatewayId(Uuid::from_slice(id).ok()?), epoch: epoch.parse().ok()? })
+fn life(id: &[u8], epoch: &[u8]) -> Option<GatewayRef> {
+    let epoch = std::str::from_utf8(epoch).ok()?.parse().ok()?;
+    Some(GatewayRef { id: GatewayId(Uuid::from_slice(id).ok()?), epoch })
 }

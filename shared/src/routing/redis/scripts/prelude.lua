@@ -19,12 +19,28 @@ local function life(ref)
   return id .. ':' .. epoch
 end
 
+-- A key may hold what we never wrote. It is then as good as lost, and makes way for what belongs there: gateways know what
+-- is so, and one damaged key shall not fail a call that is about many.
+
+-- The key, which holds a `kind` or nothing from now on.
+local function only(kind, key)
+  local is = redis.call('TYPE', key).ok
+  if is ~= kind and is ~= 'none' then redis.call('DEL', key) end
+  return key
+end
+
+-- The text at a key; empty where there is none.
+local function text_of(key)
+  local text = redis.pcall('GET', key)
+  return type(text) == 'string' and text or ''
+end
+
 -- Whether the gateway's lease is this epoch's. Asked once for each within a call.
 local known = {}
 local function holds(ref)
   if known[ref] == nil then
     local id, epoch = id_and_epoch(ref)
-    known[ref] = redis.call('GET', prefix .. 'gw:' .. id) == epoch
+    known[ref] = text_of(prefix .. 'gw:' .. id) == epoch
   end
   return known[ref]
 end
