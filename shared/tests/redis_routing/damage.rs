@@ -68,3 +68,69 @@ async fn a_gateway_that_is_not_among_them_is_after_its_next_renewal() {
     assert_eq!(gateway.renew(one).await, Ok(false));
     assert_eq!(within(worker.gateways()).await.unwrap(), [two]);
 }
+
+#[tokio::test]
+async fn what_is_no_list_makes_way_for_one_and_harms_nobody_else() {
+    let cluster = Cluster::start().await;
+    let routing = cluster.process();
+    let ((me, _a), (other, _b)) = (join(&routing).await, join(&routing).await);
+    let users = [UserId::new(), UserId::new(), UserId::new()];
+    for damage in [Deleted, List, Text(b"x"), Text(b"a byte less than a ref.")] {
+        let all = async |kind, users: &[UserId]| {
+            for user in users {
+                cluster.damage(cluster.list_of(kind, *user), damage).await;
+            }
+        };
+        all("route", &users[..2]).await;
+        all("watch", &users[..2]).await;
+        assert_eq!(add(&routing, me, &users).await, users, "{damage:?}");
+        assert_eq!(lookup(&routing, &users).await, [set(&[me]), set(&[me]), set(&[me])], "{damage:?}");
+        assert_eq!(within(routing.watch(me, users.to_vec())).await, Ok(vec![true; 3]), "{damage:?}");
+        let watchers = within(routing.watchers(&users)).await.unwrap();
+        assert!(watchers.iter().all(|watchers| *watchers == [me]), "{damage:?}");
+        // Who watches asks of lists that may be damaged too.
+        all("route", &users[..1]).await;
+        assert_eq!(within(routing.watch(other, users.to_vec())).await, Ok(vec![false, true, true]), "{damage:?}");
+        assert_eq!(remove(&routing, me, &users).await, users[1..], "{damage:?}");
+        all("watch", &users[..1]).await;
+        for me in [me, other] {
+            within(routing.unwatch(me, users.to_vec())).await.unwrap();
+        }
+    }
+    cluster.damage(cluster.list_of("route", users[0]), List).await;
+    add(&routing, me, &users[1..]).await;
+    remove(&routing, me, &users).await;
+    assert_eq!(lookup(&routing, &users).await, [set(&[]), set(&[]), set(&[])]);
+    let left = cluster.keys().await;
+    assert!(left.iter().all(|key| !key.starts_with("route:")), "what is no list goes with who was in it: {left:?}");
+}
+
+#[tokio::test]
+async fn a_list_that_ends_in_something_else_keeps_its_gateways() {
+    let cluster = Cluster::start().await;
+    let routing = cluster.process();
+    let ((one, _a), (two, _b)) = (join(&routing).await, join(&routing).await);
+    let user = UserId::new();
+    add(&routing, one, &[user]).await;
+    let mut append = redis::cmd("APPEND");
+    append.arg(cluster.list_of("route", user)).arg("x").exec_async(&mut cluster.redis().await).await.unwrap();
+    assert_eq!(add(&routing, two, &[user]).await, []);
+    assert_eq!(lookup(&routing, &[user]).await, [set(&[one, two])]);
+    assert_eq!(remove(&routing, one, &[user]).await, []);
+    assert_eq!(remove(&routing, two, &[user]).await, [user]);
+}
+
+#[tokio::test]
+async fn who_is_in_a_damaged_list_is_swept_with_the_others() {
+    let cluster = Cluster::start().await;
+    let routing = cluster.process();
+    let (me, _a) = join(&routing).await;
+    let users = [UserId::new(), UserId::new()];
+    add(&routing, me, &users).await;
+    within(routing.watch(me, users.to_vec())).await.unwrap();
+    for kind in ["route", "watch"] {
+        cluster.damage(cluster.list_of(kind, users[0]), List).await;
+    }
+    within(routing.leave(me)).await.unwrap();
+    assert_eq!(lookup(&routing, &users).await, [set(&[]), set(&[])]);
+}

@@ -49,6 +49,12 @@ local function put(key, list)
   if list == '' then redis.call('DEL', key) else redis.call('SET', key, list) end
 end
 
+-- The list of gateways at a key. What is not a whole ref names nobody, here and where lists are only read.
+local function list_at(key)
+  local list = text_of(key)
+  return list:sub(1, #list - #list % REF)
+end
+
 -- The list without `ref`; whether it was in it; whether anybody else in it holds a lease.
 local function without(list, ref)
   if list == ref then return '', true, false end

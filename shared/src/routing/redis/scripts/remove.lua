@@ -5,10 +5,11 @@ local went, all = {}, {}
 for at = 1, #users, USER do
   local user = users:sub(at, at + USER - 1)
   local key = prefix .. list_of .. user
-  local rest, was_in, held = without(redis.call('GET', key) or '', me)
-  if was_in then put(key, rest) end
+  local rest, was_in, held = without(list_at(key), me)
+  -- With nobody left also what is no list goes: nobody else would delete it.
+  if was_in or rest == '' then put(key, rest) end
   if not held and (again or was_in) then went[#went + 1] = user end
   all[#all + 1] = user
 end
-redis.call('SREM', prefix .. set .. life(me), unpack(all))
+redis.call('SREM', only('set', prefix .. set .. life(me)), unpack(all))
 return table.concat(went)
