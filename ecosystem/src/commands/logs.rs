@@ -3,8 +3,9 @@
 
 mod source;
 
-use super::log_dir;
+use super::{data_dir, log_dir};
 use crate::cli;
+use crate::cluster::processes::{self, Processes};
 use crate::config::Surroundings;
 use crate::log_line::LogLine;
 use crate::say;
@@ -24,10 +25,16 @@ pub fn run(arguments: &cli::Logs, surroundings: &Surroundings) -> Result<ExitCod
     let wanted = |name: &str| arguments.name.as_deref().is_none_or(|wanted| is_meant(wanted, name));
     let look = || sources(&directory, file, wanted);
     let mut sources = look();
-    match &arguments.name {
-        _ if !sources.is_empty() => {}
-        None => bail!("there is no log at {}", directory.join(file).display()),
-        Some(name) => bail!("nobody called {name} has a log in {}", directory.display()),
+    if sources.is_empty() {
+        match (&arguments.name, names(&directory, file).join(", ")) {
+            (Some(name), names) if !names.is_empty() => {
+                bail!("nobody called {name} has a log in {}; there are: {names}", directory.display())
+            }
+            _ => bail!("there is no log at {}", directory.join(file).display()),
+        }
+    }
+    if let Some(ended) = arguments.name.as_deref().and_then(|name| has_ended(name, arguments, surroundings)) {
+        say::progress(ended);
     }
     let mut lines = Vec::new();
     for source in &mut sources {
@@ -52,6 +59,28 @@ pub fn run(arguments: &cli::Logs, surroundings: &Surroundings) -> Result<ExitCod
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whose logs there are.
+fn names(directory: &Path, file: &str) -> Vec<String> {
+    let mut names: Vec<String> = sources(directory, file, |_| true).into_iter().map(|source| source.name).collect();
+    names.sort();
+    names
+}
+
+/// Of one that has left a log, while others of its kind are at work: a reload gives them other names.
+fn has_ended(name: &str, arguments: &cli::Logs, surroundings: &Surroundings) -> Option<String> {
+    let data = data_dir(&arguments.place, surroundings);
+    let owner = data.owner().ok()??;
+    let processes = processes::of(&data, &owner).ok()??;
+    successors(name, &processes).map(|now| format!("{name} has ended; at work now: {now}"))
+}
+
+fn successors(name: &str, processes: &Processes) -> Option<String> {
+    let (role, _) = name.rsplit_once('-')?;
+    let all = || processes.processes.iter();
+    let now: Vec<&str> = all().filter(|entry| entry.role.name() == role).map(|entry| entry.name.as_str()).collect();
+    (!now.is_empty() && !now.contains(&name)).then(|| now.join(", "))
 }
 
 /// `gateway` is every `gateway-…`.

@@ -70,6 +70,17 @@ fn a_reload_refuses_what_it_cannot_change_and_says_what_can() {
     std::fs::write(world.stage.path(".env"), "LOG_LEVEL=debug\n").unwrap();
     let (done, words) = cluster.ask(&["reload"]);
     assert!(done, "{words}");
+
+    // The new ones have other names, and the old ones have left their logs.
+    let (found, words) = cluster.ask(&["logs", "gateway-1"]);
+    assert!(found && words.contains("gateway-1 has ended; at work now: gateway-3, gateway-4"), "{words}");
+    for name in ["gateway-3", "gateway"] {
+        let (_, words) = cluster.ask(&["logs", name]);
+        assert!(!words.contains("has ended;"), "{words}");
+    }
+    let (found, words) = cluster.ask(&["logs", "nosuch"]);
+    assert!(!found && words.contains("nobody called nosuch") && words.contains("there are: gateway-1, "), "{words}");
+    assert!(words.contains("gateway-4, launcher, worker-1"), "{words}");
 }
 
 #[test]
@@ -82,6 +93,4 @@ fn a_reload_refuses_another_service_where_private_ones_serve() {
     assert!(!done && words.contains("REDIS_URL, JWT_SECRET cannot be changed"), "{words}");
     assert!(!words.contains("canary") && !words.contains(SECRET), "{words}");
     std::fs::remove_file(stage.path(".env")).unwrap();
-    let (done, words) = cluster.ask(&["reload"]);
-    assert!(done, "{words}");
 }
