@@ -232,6 +232,26 @@ fn started_before_its_services_everything_waits_and_becomes_ready_by_itself() {
 }
 
 #[test]
+fn who_would_work_on_something_else_than_the_others_waits_and_says_so() {
+    let world = World::new();
+    let settings = world.settings();
+    let [first, second] = free_ports();
+    let mut worker = Process::start(&world, "worker", &settings, &[("PROBE_PORT", &first)]);
+    let says = |port: &str| {
+        let answer = http::get(&format!("http://127.0.0.1:{port}"), "/health/ready");
+        answer.map(|answer| answer.body).unwrap_or_default()
+    };
+    eventually("the worker to be ready", || says(&first).contains(r#""ready""#));
+    let mut other = Process::start(&world, "worker", &settings, &[("PROBE_PORT", &second), ("PARTITIONS", "4")]);
+    eventually("the other to say what differs", || says(&second).contains("have another PARTITIONS"));
+    assert!(says(&second).contains("not_ready") && says(&first).contains(r#""ready""#));
+    for process in [&mut worker, &mut other] {
+        send(process.0.id().try_into().unwrap(), Signal::TERM);
+        assert!(process.0.wait().unwrap().success());
+    }
+}
+
+#[test]
 fn what_a_gateway_lacks_is_named_at_once() {
     let stage = Stage::new();
     let refused = stage.run(&["gateway"]);

@@ -10,6 +10,7 @@
 pub mod cells;
 pub mod local;
 pub mod redis;
+pub mod terms;
 
 use crate::{
     command::GatewayRef,
@@ -19,6 +20,7 @@ use crate::{
 use cells::{Draw, Drawn};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
+use terms::Term;
 use thiserror::Error;
 
 pub const RENEWAL: Duration = Duration::from_secs(1);
@@ -88,6 +90,10 @@ pub trait Routing: Send + Sync + 'static {
 
     /// Draws from the cells that all gateways share: how often is too often. In order, each by itself.
     fn draw(&self, draws: Vec<Draw>) -> Answer<'_, Vec<Drawn>>;
+
+    /// The settings in which another process of the cluster has another value; where there are none, ours hold for
+    /// [`terms::TERMS_HOLD`].
+    fn agree<'a>(&'a self, terms: &'a [Term]) -> Answer<'a, Vec<&'static str>>;
 
     /// True the first time within `ttl`, for anybody.
     fn use_once(&self, key: [u8; 16], ttl: Duration) -> Answer<'_, bool>;

@@ -11,7 +11,10 @@ use shared::{
     config::{Config, ConfigError, Environment},
     lifecycle::{self, Backoff, Stop},
     probe::Probe,
-    routing::Routing,
+    routing::{
+        Routing,
+        terms::{self, TERMS_HOLD, Term},
+    },
     store::{Store, StoreError},
     telemetry,
 };
@@ -108,13 +111,19 @@ impl Process {
         Ok(Self { config, store, bus, routing, readiness, stop })
     }
 
-    /// Until the database is there with a schema that this program works on. Somebody else migrates (`rookery migrate`,
-    /// `rookery up --cluster`): two processes that start are two too many to do it. False: told to stop before.
+    /// Until the database is there with a schema that this program works on, and the other processes of the cluster work on
+    /// the same. Somebody else migrates (`rookery migrate`, `rookery up --cluster`): two processes that start are two too
+    /// many to do it. False: told to stop before.
     pub async fn wait_for_schema(&self) -> Result<bool> {
         let mut backoff = Backoff::default();
+        let mut terms = None;
         loop {
-            match self.look_at_schema().await {
-                Ok(true) => return Ok(true),
+            match self.look(&mut terms).await {
+                Ok(true) => {
+                    let terms = terms.expect("cannot fail because it has just been agreed on");
+                    tokio::spawn(hold(self.routing.clone(), terms, self.stop.clone()));
+                    return Ok(true);
+                }
                 Ok(false) => {}
                 // The readiness tells it.
                 Err(StoreError::Unavailable(why)) => tracing::debug!(why, "the schema cannot be looked at"),
@@ -133,6 +142,20 @@ impl Process {
         }
     }
 
+    async fn look(&self, terms: &mut Option<[Term; 2]>) -> Result<bool, StoreError> {
+        if !self.look_at_schema().await? {
+            return Ok(false);
+        }
+        let ours = terms::terms(&self.store, self.config.worker.partitions).await?;
+        // The readiness tells what is away.
+        let Ok(differ) = self.routing.agree(&ours).await else { return Ok(false) };
+        *terms = Some(ours);
+        if !differ.is_empty() {
+            self.readiness.waits_for("the cluster", disagreement(&differ));
+        }
+        Ok(differ.is_empty())
+    }
+
     /// False: it has not had all the steps yet that this program knows.
     async fn look_at_schema(&self) -> Result<bool, StoreError> {
         let (at, known) = self.store.schema_versions().await?;
@@ -144,6 +167,31 @@ impl Process {
             return Ok(false);
         }
         self.store.check().await.map(|()| true)
+    }
+}
+
+fn disagreement(settings: &[&str]) -> String {
+    format!(
+        "other processes of this cluster (CLUSTER_NAME) have another {}: wait until they have ended, or name this cluster otherwise",
+        settings.join(" and another ")
+    )
+}
+
+/// As long as this process runs, no other comes that would work on something else. Who differs only now did not come
+/// through here: Redis was empty, or somebody has put another database in the place of ours.
+async fn hold(routing: Arc<dyn Routing>, terms: [Term; 2], stop: Stop) {
+    let mut told = false;
+    while !stop.is_stopped() {
+        stop.sleep(TERMS_HOLD / 3).await;
+        if let Ok(differ) = routing.agree(&terms).await {
+            if !differ.is_empty() && !told {
+                tracing::error!(
+                    why = disagreement(&differ),
+                    "this cluster is at odds with itself; stop one side of it"
+                );
+            }
+            told = !differ.is_empty();
+        }
     }
 }
 

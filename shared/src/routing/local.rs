@@ -5,6 +5,7 @@
 //! Routes name an epoch, and an epoch belongs to one life of one gateway. When it ends, its routes are swept in the same
 //! step, so nothing here ever meets a dead gateway's route, while callers see what the contract says.
 
+mod agreed;
 mod inbox;
 mod once;
 mod sets;
@@ -12,12 +13,14 @@ mod sets;
 use super::{
     Answer, Inbox, Routes, Routing, RoutingAway,
     cells::{Cells, Draw, Drawn},
+    terms::Term,
 };
 use crate::{
     command::GatewayRef,
     domain::{GatewayId, UserId},
     event::InboxEntry,
 };
+use agreed::Agreed;
 use futures_util::future;
 use inbox::{Live, LocalInbox};
 use metrics::{Counter, Gauge, counter, gauge};
@@ -58,6 +61,7 @@ struct State {
     watches: EpochSets,
     cells: Cells,
     once: Once,
+    agreed: Agreed,
     away: AtomicBool,
     meters: Meters,
 }
@@ -91,6 +95,7 @@ impl LocalRouting {
             watches: EpochSets::default(),
             cells: Cells::new(CELLS_MAX),
             once: Once::default(),
+            agreed: Agreed::default(),
             away: AtomicBool::new(false),
             meters,
         };
@@ -320,6 +325,10 @@ impl Routing for LocalRouting {
 
     fn draw(&self, draws: Vec<Draw>) -> Answer<'_, Vec<Drawn>> {
         self.answer(|state| Ok(draws.iter().map(|draw| state.cells.draw(draw)).collect()))
+    }
+
+    fn agree<'a>(&'a self, terms: &'a [Term]) -> Answer<'a, Vec<&'static str>> {
+        self.answer(|state| Ok(state.agreed.agree(terms)))
     }
 
     fn use_once(&self, key: [u8; 16], ttl: Duration) -> Answer<'_, bool> {

@@ -19,10 +19,12 @@ mod limits;
 mod link;
 mod routes;
 mod scripts;
+mod terms;
 
 use super::{
     Answer, Inbox, Routes, Routing, RoutingAway,
     cells::{Draw, Drawn},
+    terms::Term,
 };
 use crate::{
     command::GatewayRef,
@@ -188,6 +190,10 @@ impl Routing for RedisRouting {
 
     fn draw(&self, draws: Vec<Draw>) -> Answer<'_, Vec<Drawn>> {
         Box::pin(async move { self.core.draw(&draws).await })
+    }
+
+    fn agree<'a>(&'a self, terms: &'a [Term]) -> Answer<'a, Vec<&'static str>> {
+        Box::pin(self.core.agree(terms))
     }
 
     fn use_once(&self, key: [u8; 16], ttl: Duration) -> Answer<'_, bool> {

@@ -22,6 +22,13 @@ impl Store {
         Ok(())
     }
 
+    /// Which database this is: of which server, and where in it. A copy is another one; a failover changes nothing.
+    pub async fn get_identity(&self) -> Result<String> {
+        let sql = "SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
+                       (SELECT oid FROM pg_database WHERE datname = current_database()), current_schema())";
+        Ok(self.client().await?.query_one(sql, &[]).await?.get(0))
+    }
+
     pub async fn ping(&self) -> Result<()> {
         self.client().await?.query_one("SELECT 1", &[]).await?;
         Ok(())

@@ -5,6 +5,7 @@ use futures_util::future;
 use shared::routing::{
     Routing,
     cells::{Draw, Drawn},
+    terms::Term,
 };
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -115,4 +116,21 @@ pub async fn what_may_be_used_once_is_used_once<R: Registry>() {
     let mut both = within(both).await;
     both.sort_by_key(|used| *used == Ok(true));
     assert_eq!(both, [Ok(false), Ok(true)]);
+}
+
+pub async fn what_all_must_have_alike_is_refused_to_who_has_it_otherwise<R: Registry>() {
+    let registry = R::start().await;
+    let (here, there) = (registry.connect().await, registry.connect().await);
+    let term = |setting, value: &str| Term { setting, value: value.to_owned() };
+    let ours = [term("DATABASE_URL", "one"), term("PARTITIONS", "8")];
+    for routing in [&here, &there, &here] {
+        assert_eq!(within(routing.agree(&ours)).await, Ok(vec![]));
+    }
+    let theirs = [term("DATABASE_URL", "other"), term("PARTITIONS", "8")];
+    assert_eq!(within(there.agree(&theirs)).await, Ok(vec!["DATABASE_URL"]));
+    // A refusal leaves nothing behind, also of what nobody else has said.
+    let more = [term("PARTITIONS", "16"), term("NEW", "theirs")];
+    assert_eq!(within(there.agree(&more)).await, Ok(vec!["PARTITIONS"]));
+    assert_eq!(within(here.agree(&[term("NEW", "ours")])).await, Ok(vec![]));
+    assert_eq!(within(here.agree(&ours)).await, Ok(vec![]));
 }

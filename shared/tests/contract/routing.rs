@@ -64,6 +64,7 @@ macro_rules! routing_contract {
             what_was_drawn_comes_back_with_time
             many_who_draw_at_once_get_no_more_than_the_burst
             what_may_be_used_once_is_used_once
+            what_all_must_have_alike_is_refused_to_who_has_it_otherwise
         }
     };
 }

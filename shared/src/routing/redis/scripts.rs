@@ -14,6 +14,7 @@ pub(super) struct Scripts {
     pub remove: Script,
     pub watch: Script,
     pub draw: Script,
+    pub agree: Script,
 }
 
 /// What only keeps or frees memory goes on where Redis has none left; what adds is refused before it has done a part.
@@ -36,6 +37,7 @@ impl Scripts {
             remove: script(Frees, include_str!("scripts/remove.lua")),
             watch: script(Adds, include_str!("scripts/watch.lua")),
             draw: script(Adds, include_str!("scripts/draw.lua")),
+            agree: script(Adds, include_str!("scripts/agree.lua")),
         }
     }
 }
