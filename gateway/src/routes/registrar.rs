@@ -1,5 +1,7 @@
 //! The one task that talks to the routing about this gateway.
 
+mod compare;
+
 use super::{Word, Words, outage::Outage};
 use crate::{app::App, session::Note, shard::ConnId};
 use shared::{
@@ -264,21 +266,44 @@ impl Registrar {
         }
     }
 
-    /// Routes against sessions: a missing one made somebody deaf.
+    /// What the routing lost of this gateway without the inbox being lost: a single key.
     async fn compare(&mut self) {
         let Some(me) = self.me else { return };
-        let Ok(written) = self.routing.routes_of(me).await else { return };
-        let written: HashSet<UserId> = written.into_iter().collect();
-        let missing: Vec<UserId> = self.app.hub.users().into_iter().filter(|user| !written.contains(user)).collect();
+        self.read_ended_behind();
+        // Of others there are words to come.
+        let users: Vec<UserId> = self.app.hub.users().into_iter().filter(|user| self.routed.contains(user)).collect();
+        let lost = match compare::lost(&*self.routing, me, &users, &self.app.hub.watched()).await {
+            Ok(lost) => lost,
+            Err(error) => return tracing::debug!(%error, "routes were not compared"),
+        };
+        if !lost.unwatched.is_empty() {
+            // What is missing then is found again.
+            let _ = self.routing.watch(me, lost.unwatched).await;
+        }
+        let missing = [&lost.deaf[..], &lost.unlisted].concat();
         if missing.is_empty() {
             return;
         }
         metrics::counter!("rookery_routes_missing_total").increment(missing.len() as u64);
         tracing::warn!(count = missing.len(), "routes were missing; those concerned read again");
-        if self.routing.add_routes(me, missing.clone()).await.is_ok() {
-            self.routed.extend(&missing);
-            self.app.hub.resync_users(&missing);
+        if let Ok(online) = self.routing.add_routes(me, missing).await {
+            self.announce(online);
+            // Who was only missing in the set was delivered everything.
+            self.app.hub.resync_users(&lost.deaf);
         }
+    }
+
+    /// An end may have been told to all gateways while damage kept this one from being among them.
+    fn read_ended_behind(&self) {
+        if self.ended.as_ref().is_some_and(|ended| !ended.is_finished()) {
+            return;
+        }
+        let app = self.app.clone();
+        tokio::spawn(async move {
+            if let Err(error) = app.read_ended().await {
+                tracing::debug!(%error, "ended sessions were not read");
+            }
+        });
     }
 
     /// Whom watchers here believe to be online or not, against what is so.
@@ -344,8 +369,9 @@ async fn read(app: Arc<App>, me: GatewayRef, mut inbox: Box<dyn Inbox>) {
     loop {
         match inbox.recv().await {
             Ok(entry) => {
-                app.presence.heard(&entry);
+                let left = app.presence.heard(&entry);
                 let ended = app.hub.pass_on(entry, &app.batcher);
+                left.into_iter().for_each(|user| app.hub.parted(user));
                 if !ended.is_empty() {
                     app.sessions_ended(&ended);
                 }

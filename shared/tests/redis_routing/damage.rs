@@ -134,3 +134,32 @@ async fn who_is_in_a_damaged_list_is_swept_with_the_others() {
     within(routing.leave(me)).await.unwrap();
     assert_eq!(lookup(&routing, &users).await, [set(&[]), set(&[])]);
 }
+
+#[tokio::test]
+async fn a_route_that_was_lost_in_either_place_is_seen_and_written_again() {
+    let cluster = Cluster::start().await;
+    let routing = cluster.process();
+    let (me, _inbox) = join(&routing).await;
+    let users: Vec<UserId> = (0..700).map(|_| UserId::new()).collect();
+    add(&routing, me, &users).await;
+    within(routing.watch(me, users.clone())).await.unwrap();
+    // The list, which deliveries read: the set does not show it.
+    cluster.damage(cluster.list_of("route", users[3]), Deleted).await;
+    assert_eq!(lookup(&routing, &users[3..5]).await, [set(&[]), set(&[me])]);
+    assert_eq!(within(routing.routes_of(me)).await.unwrap().len(), users.len());
+    assert_eq!(add(&routing, me, &users[3..4]).await, users[3..4]);
+    assert_eq!(lookup(&routing, &users[3..5]).await, [set(&[me]), set(&[me])]);
+    // The set, whose people are swept when the gateway dies: the lists do not show it.
+    for damage in [Deleted, List] {
+        for kind in ["routes", "watches"] {
+            cluster.damage(cluster.set_of(kind, me), damage).await;
+        }
+        assert_eq!(routing.renew(me).await, Ok(true), "{damage:?}");
+        assert_eq!(within(routing.routes_of(me)).await, Ok(vec![]), "{damage:?}");
+        assert_eq!(add(&routing, me, &users).await, [], "they were online");
+        within(routing.watch(me, users.clone())).await.unwrap();
+        assert_eq!(within(routing.routes_of(me)).await.unwrap().len(), users.len());
+    }
+    within(routing.leave(me)).await.unwrap();
+    assert_eq!(cluster.keys().await, [""; 0], "all of them were swept");
+}
