@@ -79,6 +79,15 @@ impl Hub {
         self.lock().watch(conn, users);
     }
 
+    /// This person has left a conversation, and may have shared no other with those he watches or is watched by.
+    pub fn parted(&self, user: UserId) {
+        let (by, own) = self.lock().watching(user);
+        if let Some(shards) = self.shards.get() {
+            let by = by.into_iter().map(|conn| (conn, Note::Parted { from: Some(user) }));
+            shards.notes(by.chain(own.into_iter().map(|conn| (conn, Note::Parted { from: None }))));
+        }
+    }
+
     /// Returns those whom nobody here watches any more.
     pub fn unwatch(&self, conn: ConnId, users: &[UserId]) -> Vec<UserId> {
         self.lock().unwatch(conn, users)

@@ -4,7 +4,7 @@
 use crate::{batcher::Batcher, refusal::of_store};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared::{
     clock,
     domain::{ConversationId, EPHEMERAL_MEMBERS_MAX, UserId},
@@ -41,6 +41,12 @@ struct TypingData {
     expires_ms: u64,
 }
 
+/// Of `member.removed`, what matters here.
+#[derive(Deserialize)]
+struct Left {
+    user_id: UserId,
+}
+
 #[derive(Serialize)]
 struct StatesData {
     presence: Vec<PresenceData>,
@@ -67,16 +73,19 @@ impl Presence {
         self.fanout.hand_on(&[group]).await.map_err(|error| fanout_refusal(&error))
     }
 
-    /// Whoever has just left must not type there any more, nor hear that others do: the list is read again.
-    pub fn heard(&self, entry: &InboxEntry) {
+    /// Whoever has just left must not type there any more, nor hear that others do: the list is read again. Returns who has.
+    pub fn heard(&self, entry: &InboxEntry) -> Vec<UserId> {
+        let mut left = vec![];
         for item in &entry.items {
             let InboxItem::Events { events, .. } = item else { continue };
             for event in events.iter().filter(|event| event.name == EventName::MemberRemoved) {
                 if let Some((conversation, _)) = event.position.place() {
                     self.fanout.audiences().forget(conversation);
                 }
+                left.extend(serde_json::from_slice(&event.data).map(|Left { user_id }| user_id));
             }
         }
+        left
     }
 
     /// The members, if this person is one of them; whoever has just joined is not in a list of some seconds ago.

@@ -36,6 +36,10 @@ pub enum Note {
     Reconnect { after: Duration },
     /// Who of those it asked to watch it may: from here on the session answers for them.
     Watch { re: u64, users: Vec<UserId> },
+    /// Its person has parted from this one, or (none) from many: it may share no conversation any more.
+    Parted { from: Option<UserId> },
+    /// Those it may watch no longer.
+    Unwatch { users: Vec<UserId> },
 }
 
 /// Where a session stands.
@@ -165,6 +169,8 @@ impl Sessions for Edge {
                 cx.set_deadline(after);
             }
             Note::Watch { re, users } => self.watch(cx, session, re, users),
+            Note::Parted { from } => self.parted(cx.id(), session, from),
+            Note::Unwatch { users } => self.unwatch(cx.id(), session, &users),
         }
     }
 

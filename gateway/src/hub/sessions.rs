@@ -114,6 +114,14 @@ impl Sessions {
         unwatched
     }
 
+    /// Sockets that watch this person, and this person's own.
+    pub fn watching(&self, user: UserId) -> (Vec<ConnId>, Vec<ConnId>) {
+        let by = self.watched.get(&user).map_or_else(Vec::new, |watched| watched.by.clone());
+        let own =
+            self.users.get(&user).map_or_else(Vec::new, |sessions| sessions.iter().map(|there| there.conn).collect());
+        (by, own)
+    }
+
     pub fn watched(&self) -> Vec<UserId> {
         self.watched.keys().copied().collect()
     }

@@ -369,8 +369,9 @@ async fn read(app: Arc<App>, me: GatewayRef, mut inbox: Box<dyn Inbox>) {
     loop {
         match inbox.recv().await {
             Ok(entry) => {
-                app.presence.heard(&entry);
+                let left = app.presence.heard(&entry);
                 let ended = app.hub.pass_on(entry, &app.batcher);
+                left.into_iter().for_each(|user| app.hub.parted(user));
                 if !ended.is_empty() {
                     app.sessions_ended(&ended);
                 }

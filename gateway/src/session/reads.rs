@@ -14,9 +14,13 @@ use serde::Deserialize;
 use shared::{
     domain::{ConversationId, PRESENCE_WATCH_MAX, UserId},
     fanout::presence,
+    lifecycle::Backoff,
     reply::{Code, Outcome, Refusal},
     view,
 };
+
+/// For the answer who may still be watched.
+const PARTED_TRIES: u32 = 5;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,10 +71,7 @@ impl Edge {
             }
             "presence.unwatch" => {
                 let people: People = json::parse(data.as_bytes())?;
-                if let Some(watched) = &mut session.watched {
-                    watched.retain(|user| !people.user_ids.contains(user));
-                }
-                self.app.routes.unwatch(cx.id(), &people.user_ids);
+                self.unwatch(cx.id(), session, &people.user_ids);
                 let done = Outcome::Ok { created: false, json: view::json(&view::Empty {}) };
                 cx.send(reply_frame(re, &done), Class::Durable);
             }
@@ -101,6 +102,35 @@ impl Edge {
                 Err(refusal) => Note::Answer { re, outcome: Outcome::Refused(refusal) },
             };
             app.hub.note(conn, note);
+        });
+    }
+
+    pub(super) fn unwatch(&self, conn: ConnId, session: &mut Session, users: &[UserId]) {
+        if let Some(watched) = &mut session.watched {
+            watched.retain(|user| !users.contains(user));
+        }
+        self.app.routes.unwatch(conn, users);
+    }
+
+    /// Watches on whom it may still watch.
+    pub(super) fn parted(&self, conn: ConnId, session: &Session, from: Option<UserId>) {
+        let (Some(caller), Some(watched)) = (session.caller, &session.watched) else { return };
+        let mut users = watched.to_vec();
+        users.retain(|user| from.is_none_or(|from| from == *user));
+        let app = self.app.clone();
+        self.tokio.spawn(async move {
+            let mut backoff = Backoff::default();
+            for _ in 0..PARTED_TRIES {
+                if let Ok(allowed) = in_time(app.presence.allowed(caller.user, users.clone())).await {
+                    users.retain(|user| !allowed.contains(user));
+                    break;
+                }
+                tokio::time::sleep(backoff.next()).await;
+            }
+            // Without an answer: rather none than one too many.
+            if !users.is_empty() {
+                app.hub.note(conn, Note::Unwatch { users });
+            }
         });
     }
 

@@ -1,7 +1,8 @@
 //! Who types, and who is here: told to those it concerns, kept by nobody.
 
-use crate::world::{Person, Socket, World, fresh};
+use crate::world::{Person, Socket, World, fresh, until};
 use serde_json::{Value, json};
+use shared::routing::Routing;
 
 async fn state(socket: &mut Socket, person: &Person) -> bool {
     let answer = socket.ok("presence.watch", json!({ "user_ids": [person.id] })).await;
@@ -154,4 +155,32 @@ async fn who_was_removed_types_no_more() {
     here.say(&direct, "last").await;
     there.expect_in(&direct, "message.created").await;
     assert!(!there.names().contains(&"typing"), "{:?}", there.names());
+}
+
+/// Whoever shares no conversation any more hears nothing more, from either side; whoever shares another one does.
+#[tokio::test]
+async fn a_watch_ends_with_the_last_conversation_in_common() {
+    let world = World::with(2, &[("PRESENCE_GRACE_SECONDS", "1")], Default::default()).await;
+    let [ann, ben, eve] = world.people(["Ann", "Ben", "Eve"]).await;
+    let group = world.group(&ann, &[&ben, &eve]).await;
+    world.direct(&ann, &eve).await;
+    let (here, there) = (&world.gateways[0], &world.gateways[1]);
+    let (mut ann_here, mut ben_there, mut eve_there) =
+        (here.connect(&ann).await, there.connect(&ben).await, there.connect(&eve).await);
+    assert!(state(&mut ann_here, &ben).await && state(&mut ann_here, &eve).await && state(&mut ben_there, &ann).await);
+    for person in [&ben, &eve] {
+        ann_here.ok("member.remove", json!({ "conversation_id": group, "user_id": person.id })).await;
+    }
+    ben_there.expect_in(&group, "member.removed").await;
+    eve_there.expect_in(&group, "member.removed").await;
+    let watched = async || {
+        let watchers = world.routing.watchers(&[ann.user(), ben.user(), eve.user()]).await.unwrap();
+        watchers.iter().map(|gateways| !gateways.is_empty()).collect::<Vec<_>>()
+    };
+    until("those who share nothing are watched no more", async || watched().await[..2] == [false, false]).await;
+    assert!(watched().await[2], "they still talk with each other");
+    drop((ben_there, eve_there));
+    let event = ann_here.expect("presence").await;
+    assert_eq!((&event["data"]["user_id"], &event["data"]["online"]), (&json!(eve.id), &json!(false)));
+    assert!(!ann_here.names().contains(&"presence"), "Ben left first: {:?}", ann_here.names());
 }
