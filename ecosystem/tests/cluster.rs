@@ -75,6 +75,7 @@ fn one_command_starts_everything_and_two_people_talk_across_gateways_through_los
     assert!(["PostgreSQL", "Redis", "RabbitMQ"].iter().all(|name| cells(name)[1].parse::<u32>().is_ok()), "{status}");
     let (_, log) = cluster.ask(&["logs", "-n", "1000"]);
     assert!(log.contains("launcher a process ended unasked"), "{log}");
+    assert!(log.contains("a process has been started and is ready"), "{log}");
     assert!(log.contains(" gateway-2 joined ") && log.contains(" worker-1 ready"), "{log}");
     let (_, log) = cluster.ask(&["logs", "worker-1", "--json"]);
     assert!(log.lines().all(|line| line.starts_with('{') && line.contains(r#""process":"worker-1""#)), "{log}");

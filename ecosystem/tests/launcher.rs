@@ -84,11 +84,15 @@ fn launcher_and_server_killed_together_start_again() {
 #[test]
 fn a_killed_server_comes_back_under_a_living_launcher() {
     let stage = Stage::new();
-    let up = stage.up();
+    let mut up = stage.up();
     let (epoch, killed) = (up.epoch(), up.postmaster());
     send(killed, Signal::KILL);
     assert_eq!(up.epoch(), epoch);
     stage::eventually("another server", || up.postmaster() != killed);
+    let ended = up.wait_for_words("PostgreSQL ended unasked");
+    assert!(ended.contains("PostgreSQL ended (signal: 9 (SIGKILL))"), "no reason is made up: {ended}");
+    let back = up.wait_for_words("PostgreSQL is back");
+    assert!(back.contains(&format!("pid={}", up.postmaster())), "{back}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::{EXIT_CONFIGURATION, say};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use shared::{clock, lifecycle::Stop};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -63,6 +63,8 @@ pub struct Launcher {
     events: mpsc::Sender<Event>,
     queue: mpsc::Receiver<Event>,
     lives: u64,
+    /// Lives that have been ready once.
+    served: BTreeSet<u64>,
     /// All were ready once: from then on nothing that a process does ends the launcher.
     pub(super) is_up: bool,
 }
@@ -71,7 +73,7 @@ impl Launcher {
     pub fn new(order: Order) -> Self {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
         let (members, reload, report) = (BTreeMap::new(), None, None);
-        Self { order, members, reload, report, events, queue, lives: 0, is_up: false }
+        Self { order, members, reload, report, events, queue, lives: 0, served: BTreeSet::new(), is_up: false }
     }
 
     /// Until the soft stop, or until it is clear that a start is in vain. `up` is called once, when all are ready. At the
@@ -158,13 +160,21 @@ impl Launcher {
             _ if !member.is_living(life) => {}
             Word::Probe(address) => member.hear_probe(address),
             Word::Ready => {
-                if self.is_up {
-                    tracing::info!(child = name, "a process is ready");
-                }
                 member.hear(State::Ready, None);
+                let is_first = self.served.insert(life);
+                if self.is_up {
+                    let pid = member.entry(&name).pid;
+                    match is_first {
+                        true => tracing::info!(child = name, pid, "a process has been started and is ready"),
+                        false => tracing::info!(child = name, pid, "a process is ready again: it went on all the time"),
+                    }
+                }
             }
             Word::NotReady(why) => member.hear(State::NotReady, Some(why)),
-            Word::Ended(end) => self.ended(&name, &without_guess(end))?,
+            Word::Ended(end) => {
+                self.served.remove(&life);
+                self.ended(&name, &without_guess(end))?;
+            }
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ const STOP: Duration = Duration::from_secs(30);
 /// there).
 const STOP_AGAIN: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(5);
+/// The same for a server that has come back, which nobody waits for.
+const POLL_BACK: Duration = Duration::from_millis(50);
 /// Between two deaths: doubled each time, and forgotten after a life of `STEADY`.
 const PAUSE_SHORTEST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
@@ -165,7 +167,7 @@ fn signal_after(waited: Duration, kind: &Kind) -> Signal {
 }
 
 fn keep(server: &dyn Server, shared: &Shared, supervise: bool) {
-    let mut pause = PAUSE_SHORTEST;
+    let (mut pause, mut is_back) = (PAUSE_SHORTEST, false);
     loop {
         let mut state = shared.lock();
         while state.wanted == Wanted::Down {
@@ -176,7 +178,9 @@ fn keep(server: &dyn Server, shared: &Shared, supervise: bool) {
         }
         drop(state);
         let born = clock::monotonic();
-        let Some(end) = live(server, shared, supervise) else { continue };
+        let end = live(server, shared, supervise, is_back);
+        is_back = end.is_some();
+        let Some(end) = end else { continue };
         let state = shared.lock();
         tracing::error!(error = format!("{end:#}"), "{} ended unasked; it is started again", server.kind().name);
         pause = if born.elapsed() > STEADY { PAUSE_SHORTEST } else { pause };
@@ -185,8 +189,9 @@ fn keep(server: &dyn Server, shared: &Shared, supervise: bool) {
     }
 }
 
-/// One life of the server, from its start to its reaping. Returns why it ended if it is to be started again.
-fn live(server: &dyn Server, shared: &Shared, supervise: bool) -> Option<anyhow::Error> {
+/// One life of the server, from its start to its reaping. Returns why it ended if it is to be started again; `is_back`: it
+/// was started again.
+fn live(server: &dyn Server, shared: &Shared, supervise: bool, is_back: bool) -> Option<anyhow::Error> {
     // Without the lock: it may have to wait for the processes of a killed server to leave.
     let mut child = match launch::spawn(server) {
         Ok(child) => child,
@@ -200,6 +205,9 @@ fn live(server: &dyn Server, shared: &Shared, supervise: bool) -> Option<anyhow:
         let _ = rustix::process::kill_process(pid, server.kind().orphaned);
     }
     drop(state);
+    if is_back {
+        say_that_it_is_back(server, shared, pid);
+    }
     while rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
         .is_err_and(|error| error == rustix::io::Errno::INTR)
     {}
@@ -209,6 +217,22 @@ fn live(server: &dyn Server, shared: &Shared, supervise: bool) -> Option<anyhow:
     state.server = None;
     let end = anyhow!("{} ended ({})", server.kind().name, launch::words_of_end(status, server));
     ended(&mut state, shared, supervise, end)
+}
+
+/// As soon as it takes connections; whoever read of its end hears of that too. Nothing if it ends before, or is to end.
+fn say_that_it_is_back(server: &dyn Server, shared: &Shared, pid: Pid) {
+    let (start, kind) = (clock::monotonic(), server.kind());
+    let lives = || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        rustix::process::waitid(WaitId::Pid(pid), options).is_ok_and(|ended| ended.is_none())
+    };
+    while start.elapsed() < kind.start && shared.lock().wanted == Wanted::Up && lives() {
+        if server.is_ready(pid) {
+            tracing::info!(pid = pid.as_raw_nonzero().get(), "{} is back", kind.name);
+            return;
+        }
+        std::thread::sleep(POLL_BACK);
+    }
 }
 
 /// What an end means, decided under the lock under which it became known: whoever sees it and wants the server up again

@@ -2,6 +2,7 @@
 
 use crate::stage::{Stage, eventually, send};
 use crate::world::{Cluster, SECRET, World, state};
+use ecosystem::cluster::processes::State;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -84,9 +85,20 @@ fn a_reload_refuses_what_it_cannot_change_and_says_what_can() {
 }
 
 #[test]
-fn a_reload_refuses_another_service_where_private_ones_serve() {
+fn private_services_that_were_away_do_not_read_like_a_start_and_are_not_left_by_a_reload() {
     let stage = Stage::new();
     let cluster = Cluster { stage: &stage, up: stage.up_by("data", &["--cluster"], &[]) };
+    let redis = cluster.processes().services.iter().find(|service| service.name == "Redis").unwrap().pid.unwrap();
+    let before = cluster.pids();
+    send(redis.try_into().unwrap(), Signal::STOP);
+    let state_of_all = |state| cluster.processes().processes.iter().all(|entry| entry.state == state);
+    eventually("all to miss it", || state_of_all(State::NotReady));
+    send(redis.try_into().unwrap(), Signal::CONT);
+    eventually("all to be ready", || state_of_all(State::Ready));
+    let (_, log) = cluster.ask(&["logs", "launcher"]);
+    assert_eq!(log.matches("a process is ready again").count(), 4, "{log}");
+    assert_eq!(cluster.pids(), before);
+
     let secret = format!("REDIS_URL=redis://:canary@127.0.0.1:1\nJWT_SECRET={SECRET}\n");
     std::fs::write(stage.path(".env"), secret).unwrap();
     let (done, words) = cluster.ask(&["reload"]);
