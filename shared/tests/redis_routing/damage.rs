@@ -2,7 +2,12 @@
 //! whose keys are sound.
 
 use super::{Cluster, contract::*};
-use shared::{command::GatewayRef, domain::UserId};
+use shared::{
+    command::GatewayRef,
+    domain::UserId,
+    routing::cells::{Draw, Drawn},
+};
+use std::time::Duration;
 
 /// What may be found in place of a text.
 #[derive(Clone, Copy, Debug)]
@@ -162,4 +167,86 @@ async fn a_route_that_was_lost_in_either_place_is_seen_and_written_again() {
     }
     within(routing.leave(me)).await.unwrap();
     assert_eq!(cluster.keys().await, [""; 0], "all of them were swept");
+}
+
+#[tokio::test]
+async fn a_gateway_whose_lease_is_garbage_joins_again_and_harms_nobody_else() {
+    let cluster = Cluster::start().await;
+    let (routing, worker) = (cluster.process(), cluster.process());
+    let ((mut me, _a), (other, _b)) = (join(&routing).await, join(&routing).await);
+    let (mine, both) = (UserId::new(), UserId::new());
+    let huge = b"99999999999999999999999999";
+    for damage in [Deleted, List, Text(b"garbage"), Text(b""), Text(b"\xff"), Text(b"-1"), Text(b"0x10"), Text(huge)] {
+        add(&routing, me, &[mine, both]).await;
+        add(&routing, other, &[both]).await;
+        cluster.damage(cluster.lease_of(me), damage).await;
+        assert_eq!(online(&worker, &[mine, both]).await, [false, true], "{damage:?}");
+        assert_eq!(within(routing.watch(other, vec![mine, both])).await, Ok(vec![false, true]), "{damage:?}");
+        assert_eq!(routing.renew(me).await, Ok(false), "{damage:?}");
+        let (again, _inbox) = join_as(&routing, me.id).await;
+        assert!(again.epoch > me.epoch, "{damage:?}");
+        me = again;
+        assert_eq!(add(&routing, me, &[mine]).await, [mine], "{damage:?}");
+        assert_eq!(lookup(&routing, &[mine]).await, [set(&[me])], "{damage:?}");
+    }
+}
+
+#[tokio::test]
+async fn garbage_for_what_all_gateways_share_keeps_nobody_from_joining_leaving_or_dying() {
+    let cluster = Cluster::start().await;
+    let (routing, worker) = (cluster.process(), cluster.process());
+    let (mut me, _a) = join(&routing).await;
+    for damage in [Deleted, List, Text(b"garbage")] {
+        let damaged = async || {
+            cluster.damage(cluster.key("gateways"), damage).await;
+            cluster.damage(cluster.key("buried"), damage).await;
+        };
+        damaged().await;
+        (me, _) = join_as(&routing, me.id).await;
+        assert_eq!(within(worker.gateways()).await, Ok(vec![me]), "{damage:?}");
+        damaged().await;
+        assert_eq!(dead(&worker).await, [], "{damage:?}");
+        let (leaves, _b) = join(&routing).await;
+        damaged().await;
+        within(routing.leave(leaves)).await.unwrap();
+    }
+    for garbage in [&b"garbage"[..], b"\xff", b"-1", b"99999999999999999999999999"] {
+        cluster.damage_field(me, garbage).await;
+        (me, _) = join_as(&routing, me.id).await;
+        assert_eq!(within(worker.gateways()).await, Ok(vec![me]), "{garbage:?}");
+    }
+    // Fields of no gateway go.
+    let mut write = redis::cmd("HSET");
+    write.arg(cluster.key("gateways")).arg("nobody").arg("1").arg("nobody else").arg("x");
+    write.exec_async(&mut cluster.redis().await).await.unwrap();
+    assert_eq!(dead(&worker).await, []);
+    let mut count = redis::cmd("HLEN");
+    let fields: u32 = count.arg(cluster.key("gateways")).query_async(&mut cluster.redis().await).await.unwrap();
+    assert_eq!(fields, 1);
+    // One whose set is garbage dies all the same.
+    let user = UserId::new();
+    add(&routing, me, &[user]).await;
+    cluster.damage(cluster.set_of("routes", me), List).await;
+    cluster.expire(&cluster.lease_of(me)).await;
+    assert_eq!(dead(&worker).await, [(me, vec![])]);
+    within(worker.bury(me)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cell_that_is_no_number_is_an_empty_one() {
+    let cluster = Cluster::start().await;
+    let routing = cluster.process();
+    let draw = |subject| Draw {
+        rule: 7,
+        subject,
+        count: 1,
+        interval: Duration::from_secs(60),
+        burst: Duration::from_secs(60),
+        forced: false,
+    };
+    for damage in [List, Text(b"garbage"), Text(b"inf"), Text(b"99999999999999999999999999")] {
+        cluster.damage(cluster.key(&format!("limit:7:{:032x}", 1)), damage).await;
+        let drawn = within(routing.draw(vec![draw(1), draw(2)])).await.unwrap();
+        assert!(matches!(drawn[0], Drawn::Taken { .. }), "{damage:?}: {drawn:?}");
+    }
 }

@@ -136,9 +136,10 @@ impl Core {
             gateways.iter().for_each(|gateway| {
                 read.arg(self.keys.lease(gateway.id));
             });
-            let leases: Vec<Option<String>> = self.ask(About::Presence, Again::Yes, &read).await?;
-            let holds = |(gateway, epoch): &(&GatewayRef, Option<String>)| {
-                epoch.as_deref().is_some_and(|epoch| epoch.parse() == Ok(gateway.epoch))
+            // Bytes: what we did not write may be no text, and is no lease.
+            let leases: Vec<Option<Vec<u8>>> = self.ask(About::Presence, Again::Yes, &read).await?;
+            let holds = |(gateway, epoch): &(&GatewayRef, Option<Vec<u8>>)| {
+                epoch.as_deref() == Some(gateway.epoch.to_string().as_bytes())
             };
             held.extend(gateways.iter().zip(leases).filter(holds).map(|(gateway, _)| *gateway));
         }

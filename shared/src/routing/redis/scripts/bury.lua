@@ -2,8 +2,8 @@
 -- inbox has expired. ARGV: prefix, ref.
 local ref = ARGV[2]
 if holds(ref) then return end
-local id, gateways = ref:sub(1, 16), prefix .. 'gateways'
+local id, gateways = ref:sub(1, 16), only('hash', prefix .. 'gateways')
 local _, epoch = id_and_epoch(ref)
 if redis.call('HGET', gateways, id) == epoch then redis.call('HDEL', gateways, id) end
-redis.call('SADD', prefix .. 'buried', ref)
+redis.call('SADD', only('set', prefix .. 'buried'), ref)
 redis.call('DEL', prefix .. 'claim:' .. life(ref))

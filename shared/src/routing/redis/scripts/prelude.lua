@@ -35,6 +35,12 @@ local function text_of(key)
   return type(text) == 'string' and text or ''
 end
 
+-- The number in a text that we could have written; nothing where we could not. Up to 2^52 µs they are exact: until 2112.
+local function number_in(text)
+  local number = text and text:match('^%d+$') and tonumber(text)
+  return number and number <= 2 ^ 52 and number or nil
+end
+
 -- Whether the gateway's lease is this epoch's. Asked once for each within a call.
 local known = {}
 local function holds(ref)
