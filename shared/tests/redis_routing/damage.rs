@@ -1,7 +1,7 @@
 //! Single keys that somebody damaged: deleted, or holding what we never wrote. Each is mended, and meanwhile harms nobody
 //! whose keys are sound.
 
-use super::{Cluster, contract::*};
+use super::{Cluster, contract::*, why_lost};
 use shared::{
     command::GatewayRef,
     domain::UserId,
@@ -249,4 +249,53 @@ async fn a_cell_that_is_no_number_is_an_empty_one() {
         let drawn = within(routing.draw(vec![draw(1), draw(2)])).await.unwrap();
         assert!(matches!(drawn[0], Drawn::Taken { .. }), "{damage:?}: {drawn:?}");
     }
+}
+
+#[tokio::test]
+async fn an_inbox_that_is_none_is_lost_and_the_others_get_their_entries() {
+    let cluster = Cluster::start().await;
+    let (routing, worker) = (cluster.process(), cluster.process());
+    let (other, mut inbox) = join(&routing).await;
+    let (mut me, mut mine) = join(&routing).await;
+    let user = UserId::new();
+    let mut told = 0;
+    for damage in [List, Text(b"garbage")] {
+        add(&routing, me, &[user]).await;
+        cluster.damage(cluster.inbox_of(me), damage).await;
+        let to = [other, me, other].into_iter().map(|to| {
+            told += 1;
+            (to, entry(told))
+        });
+        assert_eq!(within(worker.deliver(to.collect())).await, Ok(vec![me]), "{damage:?}");
+        for number_is in [told - 2, told] {
+            assert_eq!(number(&within(inbox.recv()).await.unwrap()), number_is, "{damage:?}");
+        }
+        assert_eq!(lookup(&worker, &[user]).await, [set(&[])], "{damage:?}");
+        assert_eq!(routing.renew(me).await, Ok(false), "{damage:?}");
+        why_lost(&mut mine).await;
+        (me, mine) = join_as(&routing, me.id).await;
+        assert_eq!(deliver(&worker, me, [7]).await, []);
+        assert_eq!(number(&within(mine.recv()).await.unwrap()), 7);
+    }
+    // An id that leaves no room for ours.
+    let mut write = redis::cmd("XADD");
+    write.arg(cluster.inbox_of(me)).arg("7-0").arg("e").arg("x");
+    write.exec_async(&mut cluster.redis().await).await.unwrap();
+    assert_eq!(within(worker.deliver(vec![(me, entry(0)), (other, entry(1))])).await, Ok(vec![me]));
+    assert_eq!(number(&within(inbox.recv()).await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn who_dies_with_a_damaged_inbox_is_swept() {
+    let cluster = Cluster::start().await;
+    let (routing, worker) = (cluster.process(), cluster.process());
+    let (me, _inbox) = join(&routing).await;
+    let user = UserId::new();
+    add(&routing, me, &[user]).await;
+    cluster.damage(cluster.inbox_of(me), List).await;
+    cluster.expire(&cluster.lease_of(me)).await;
+    assert_eq!(dead(&worker).await, [(me, vec![user])]);
+    within(worker.bury(me)).await.unwrap();
+    assert_eq!(dead(&worker).await, []);
+    assert_eq!(lookup(&worker, &[user]).await, [set(&[])]);
 }

@@ -7,7 +7,7 @@ use super::{
     odd,
 };
 use crate::{command::GatewayRef, domain::INBOX_ENTRIES_MAX, event::InboxEntry, routing::RoutingAway, wire};
-use redis::Value;
+use redis::{RedisResult, Value};
 use std::sync::Arc;
 
 /// Bytes and entries that go out together; more follow when these are answered.
@@ -33,16 +33,18 @@ impl Core {
                 adding.cmd("XADD").arg(self.keys.inbox(gateway)).arg("NOMKSTREAM");
                 adding.arg("MAXLEN").arg("~").arg(INBOX_ENTRIES_MAX).arg("1-*").arg("e").arg(message);
             }
-            let adding = &adding;
-            let work =
-                |mut connection: Connection, _| async move { adding.query_async(&mut connection.commands).await };
+            let adding = &*adding.ignore_errors();
+            let work = |mut connection: Connection, _| async move {
+                let ids: Vec<RedisResult<Value>> = adding.query_async(&mut connection.commands).await?;
+                ids.into_iter().map(taken).collect::<RedisResult<Vec<bool>>>()
+            };
             // Said again, an entry may be there twice: the receiver knows the places it has passed on.
-            let ids: Vec<Value> = self.link.call(About::Deliver, Again::Yes, work).await?;
-            if ids.len() != to.len() {
+            let taken = self.link.call(About::Deliver, Again::Yes, work).await?;
+            if taken.len() != to.len() {
                 return Err(odd());
             }
-            for (gateway, id) in to.into_iter().zip(ids) {
-                if id == Value::Nil && !gone.contains(&gateway) {
+            for (gateway, taken) in to.into_iter().zip(taken) {
+                if !taken && !gone.contains(&gateway) {
                     gone.push(gateway);
                 }
             }
@@ -77,4 +79,21 @@ impl Core {
             }
         });
     }
+}
+
+/// Whether an entry is in its inbox. What is no inbox any more is as good as none, and the others' entries are in theirs:
+/// its gateway finds out when it reads it or renews its lease. Any other error is about Redis, and so about all of them.
+fn taken(id: RedisResult<Value>) -> RedisResult<bool> {
+    let error = match id {
+        Ok(id) => return Ok(id != Value::Nil),
+        Err(error) => error,
+    };
+    // An id that somebody else wrote is above ours, or is the last there can be.
+    let ids = ["The ID specified in XADD", "The stream has exhausted"];
+    let of_this_inbox = match error.code() {
+        Some("WRONGTYPE") => true,
+        Some("ERR") => error.detail().is_some_and(|detail| ids.iter().any(|about| detail.starts_with(about))),
+        _ => false,
+    };
+    if of_this_inbox { Ok(false) } else { Err(error) }
 }

@@ -130,9 +130,9 @@ impl Core {
         buried.arg(self.keys.of("buried"));
         let buried: Vec<Vec<u8>> = self.ask(About::Lease, Again::Yes, &buried).await?;
         for gateway in buried.iter().flat_map(|list| refs(list)) {
-            let mut exists = redis::cmd("EXISTS");
-            exists.arg(self.keys.inbox(gateway));
-            if !self.ask::<bool>(About::Lease, Again::Yes, &exists).await? {
+            let mut kind = redis::cmd("TYPE");
+            kind.arg(self.keys.inbox(gateway));
+            if self.ask::<String>(About::Lease, Again::Yes, &kind).await? != "stream" {
                 self.sweep(gateway, SWEPT_IN_PASSING).await?;
             }
         }
