@@ -70,7 +70,10 @@ fn one_command_starts_everything_and_two_people_talk_across_gateways_through_los
     let cells = |name: &str| row(name).split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>();
     assert!(content, "{status}");
     assert_eq!(cells("gateway-1")[3], "1", "restarts: {status}");
-    assert!(row("gateway-1").contains("SIGKILL") && row("worker-2").contains("SIGKILL"), "{status}");
+    let ended = "(ended before: signal: 9 (SIGKILL) at 20";
+    assert!(["gateway-1", "worker-2"].iter().all(|name| row(name).contains(ended)), "{status}");
+    assert!(row("worker-2").ends_with("Z)"), "a time, and no reason that is made up: {status}");
+    assert!(row("Redis").contains("runs: ") && cells("Redis")[2] != "-", "{status}");
     assert_eq!(cells("gateway-2")[3..], ["0", "1", "ready"], "{status}");
     assert!(["PostgreSQL", "Redis", "RabbitMQ"].iter().all(|name| cells(name)[1].parse::<u32>().is_ok()), "{status}");
     let (_, log) = cluster.ask(&["logs", "-n", "1000"]);

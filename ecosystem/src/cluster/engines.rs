@@ -83,5 +83,11 @@ impl Drop for Engines {
 fn service<S: Server>(kind: &Kind, private: Option<&Private<S>>) -> Service {
     let place =
         private.map_or_else(|| format!("yours ({})", kind.elsewhere), |private| private.data().display().to_string());
-    Service { name: kind.name.to_owned(), pid: private.and_then(Private::pid), place }
+    Service {
+        name: kind.name.to_owned(),
+        is_ours: private.is_some(),
+        pid: private.and_then(Private::pid),
+        since: private.and_then(Private::since),
+        place,
+    }
 }

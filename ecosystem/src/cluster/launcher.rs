@@ -200,7 +200,13 @@ impl Launcher {
 
     fn start_again(&mut self, name: &str, end: &End) {
         let Some(member) = self.members.get_mut(name) else { return };
-        let pause = member.ended(end);
+        // For `status`: a log line has its own time.
+        let dated = End {
+            status: format!("{} at {}", end.status, clock::text(clock::now())),
+            code: end.code,
+            words: end.words.clone(),
+        };
+        let pause = member.ended(&dated);
         let pause_ms = pause.as_millis() as u64;
         tracing::error!(child = name, why = end.words(), pause_ms, "a process ended unasked; it is started again");
         let (events, name) = (self.events.clone(), name.to_owned());

@@ -20,8 +20,14 @@ pub struct Processes {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Service {
     pub name: String,
+    /// The launcher looks after it. The default is for the file of a launcher of an earlier version.
+    #[serde(default)]
+    pub is_ours: bool,
     /// `None`: not ours, or dead at the moment.
     pub pid: Option<u32>,
+    /// When it was started, in Unix seconds, if it is ours and lives.
+    #[serde(default)]
+    pub since: Option<u64>,
     /// Where it keeps its files, or the setting that names it.
     pub place: String,
 }

@@ -40,6 +40,8 @@ struct State {
     wanted: Wanted,
     /// Set while the process exists, alive or not yet reaped: its number cannot mean another process.
     server: Option<Pid>,
+    /// When it was started last, in Unix seconds.
+    since: u64,
     /// Whether it has taken connections since it was last wanted up. Who dies before is not started again: it would die
     /// of the same cause.
     was_ready: bool,
@@ -57,7 +59,7 @@ enum Wanted {
 
 impl Keeper {
     pub fn start(server: Arc<dyn Server>, supervise: bool) -> Result<Self> {
-        let state = State { wanted: Wanted::Up, server: None, was_ready: false, failure: None };
+        let state = State { wanted: Wanted::Up, server: None, since: 0, was_ready: false, failure: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let (for_thread, server_there) = (Arc::clone(&shared), Arc::clone(&server));
         let thread = std::thread::Builder::new()
@@ -71,6 +73,12 @@ impl Keeper {
 
     pub fn pid(&self) -> Option<u32> {
         self.shared.lock().server.map(|pid| pid.as_raw_nonzero().get().unsigned_abs())
+    }
+
+    /// When the server was started, in Unix seconds; `None` while there is none.
+    pub fn since(&self) -> Option<u64> {
+        let state = self.shared.lock();
+        state.server.map(|_| state.since)
     }
 
     /// Until the server takes connections.
@@ -199,7 +207,7 @@ fn live(server: &dyn Server, shared: &Shared, supervise: bool, is_back: bool) ->
     };
     let pid = Pid::from_child(&child);
     let mut state = shared.lock();
-    state.server = Some(pid);
+    (state.server, state.since) = (Some(pid), clock::unix_seconds());
     if state.wanted != Wanted::Up {
         // It was taken back while the server was being started, when there was nobody to send a signal to.
         let _ = rustix::process::kill_process(pid, server.kind().orphaned);

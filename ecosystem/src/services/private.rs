@@ -36,6 +36,11 @@ impl<S: Server> Private<S> {
         self.keeper.pid()
     }
 
+    /// When it was started, in Unix seconds; `None` while it is down.
+    pub fn since(&self) -> Option<u64> {
+        self.keeper.since()
+    }
+
     /// Whether this start has made the data.
     pub fn created(&self) -> bool {
         self.created

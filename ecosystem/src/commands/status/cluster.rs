@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, duration, sockets};
 use crate::cluster::Role;
-use crate::cluster::processes::{Entry, Outcome, Processes, State};
+use crate::cluster::processes::{Entry, Outcome, Processes, Service, State};
 use crate::{http, say};
 use shared::clock;
 
@@ -14,11 +14,7 @@ pub fn show(processes: &Processes) -> bool {
         threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
     });
     let mut rows = vec![["name", "pid", "up for", "restarts", "sockets", "state"].map(str::to_owned).to_vec()];
-    for service in &processes.services {
-        let pid = service.pid.map_or("-".to_owned(), |pid| pid.to_string());
-        let dash = || "-".to_owned();
-        rows.push(vec![service.name.clone(), pid, dash(), dash(), dash(), service.place.clone()]);
-    }
+    rows.extend(processes.services.iter().map(service_row));
     rows.extend(processes.processes.iter().zip(&asked).map(|(entry, asked)| row(entry, asked)));
     say::line("");
     say::table(&rows);
@@ -57,6 +53,19 @@ fn ask(entry: &Entry) -> Asked {
     Asked { ready, sockets, words }
 }
 
+fn service_row(service: &Service) -> Vec<String> {
+    let up_for = service.since.map(|since| duration(clock::unix_seconds().saturating_sub(since)));
+    let state = match service.pid {
+        Some(_) => "runs: ",
+        None if service.is_ours => "down, is started again: ",
+        None => "",
+    };
+    let dash = || "-".to_owned();
+    let pid = service.pid.map_or_else(dash, |pid| pid.to_string());
+    let state = format!("{state}{}", service.place);
+    vec![service.name.clone(), pid, up_for.unwrap_or_else(dash), dash(), dash(), state]
+}
+
 fn row(entry: &Entry, asked: &Asked) -> Vec<String> {
     let up_for = clock::unix_seconds().saturating_sub(entry.since);
     let state = match (asked.ready, &asked.words) {
@@ -75,4 +84,20 @@ fn row(entry: &Entry, asked: &Asked) -> Vec<String> {
         asked.sockets.map_or("-".to_owned(), |sockets| sockets.to_string()),
         format!("{state}{end}"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_of_ours_is_up_or_down_and_that_of_others_is_theirs() {
+        let since = Some(clock::unix_seconds() - 3600);
+        let up = Service { name: "Redis".into(), is_ours: true, pid: Some(7), since, place: "here".into() };
+        assert_eq!(service_row(&up), ["Redis", "7", "1 h 0 min", "-", "-", "runs: here"]);
+        let down = Service { pid: None, since: None, ..up };
+        assert_eq!(service_row(&down), ["Redis", "-", "-", "-", "-", "down, is started again: here"]);
+        let theirs = Service { is_ours: false, place: "yours (REDIS_URL)".into(), ..down };
+        assert_eq!(service_row(&theirs)[5], "yours (REDIS_URL)");
+    }
 }
