@@ -166,6 +166,9 @@ fn ctrl_c_sends_everybody_away_in_order_and_a_second_one_ends_at_once() {
     let mut socket = Socket::open(&cluster.up.address, &token);
     cluster.up.ctrl_c();
     socket.expect("reconnect");
+    let port = cluster.up.address.strip_prefix("http://").unwrap();
+    let refused = std::net::TcpStream::connect(port).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "nobody waits for who leaves");
     assert!(!cluster.ask(&["status"]).0, "it is not ready any more");
     cluster.up.ctrl_c();
     assert_eq!(cluster.up.wait().code(), Some(130));

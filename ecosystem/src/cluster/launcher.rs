@@ -17,7 +17,9 @@ use crate::{EXIT_CONFIGURATION, say};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use shared::{clock, lifecycle::Stop};
+use socket2::SockRef;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Shutdown;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -244,6 +246,10 @@ impl Launcher {
     /// Gateways first: what they have in flight still needs workers.
     async fn end(&mut self, stop: &Stop) {
         self.reload = None;
+        // For everybody who has it: whoever comes now is refused at once, in place of waiting for gateways that all leave.
+        if let Err(error) = SockRef::from(&self.order.blueprint.listener).shutdown(Shutdown::Both) {
+            tracing::debug!(%error, "the port is closed with the last gateway");
+        }
         for role in [Role::Gateway, Role::Worker] {
             let all: Vec<String> = self.of(role);
             self.dismiss(&all);

@@ -19,7 +19,6 @@ mod limits;
 mod link;
 mod routes;
 mod scripts;
-mod terms;
 
 use super::{
     Answer, Inbox, Routes, Routing, RoutingAway,

@@ -1,4 +1,4 @@
-//! What all gateways count together: how often is too often, and what may be used once.
+//! What all count together: how often is too often, and what may be used once. And what all must have alike.
 
 use super::{
     Core,
@@ -8,6 +8,7 @@ use super::{
 use crate::routing::{
     RoutingAway,
     cells::{Draw, Drawn},
+    terms::{TERMS_HOLD, Term},
 };
 use std::time::Duration;
 
@@ -46,5 +47,18 @@ impl Core {
         set.arg(self.keys.once(key)).arg("").arg("NX").arg("PX").arg(ttl.as_millis().max(1) as u64);
         let set_by_us: Option<String> = self.ask(About::Limit, Again::No, &set).await?;
         Ok(set_by_us.is_some())
+    }
+
+    pub async fn agree(&self, terms: &[Term]) -> Result<Vec<&'static str>, RoutingAway> {
+        let differ: Vec<String> = self
+            .run(About::Lease, Again::Yes, &self.scripts.agree, |call, _| {
+                call.arg(TERMS_HOLD.as_millis() as u64);
+                for term in terms {
+                    call.arg(term.setting).arg(&term.value);
+                }
+            })
+            .await?;
+        let ours = terms.iter().map(|term| term.setting);
+        Ok(ours.filter(|setting| differ.iter().any(|differs| differs == setting)).collect())
     }
 }
