@@ -8,8 +8,8 @@ use shared::{
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// At once, per gateway: half of the default pool of connections.
-const AT_ONCE: usize = 8;
+/// At once, per gateway: enough to keep PostgreSQL busy, and few enough that whoever appends is one of few there, too.
+const AT_ONCE: usize = 2;
 /// In line, at most: more than a gateway has sockets, each of which waits for one.
 const WAITING_MAX: usize = 20_000;
 const RETRY_SECONDS: u32 = 2;
