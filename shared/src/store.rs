@@ -189,7 +189,8 @@ fn pg_config(config: &StoreConfig, name: &str) -> Result<tokio_postgres::Config>
     pg.keepalives_idle(Duration::from_secs(10));
     let mut options = String::from(
         "-c synchronous_commit=on -c lock_timeout=2000 -c statement_timeout=5000 \
-         -c idle_in_transaction_session_timeout=3000 -c tcp_user_timeout=5000 -c timezone=UTC",
+         -c idle_in_transaction_session_timeout=3000 -c tcp_user_timeout=5000 -c timezone=UTC \
+         -c plan_cache_mode=force_generic_plan",
     );
     if let Some(schema) = &config.schema {
         options.push_str(&format!(" -c search_path={schema}"));
