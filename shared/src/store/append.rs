@@ -1,8 +1,8 @@
 //! The append: a batch of messages, and the marks that came with them, as one transaction sent in one flush.
 //!
-//! It has two forms. [`STORE`] takes the messages for what they nearly always are, new and allowed, and fails as a whole
+//! It has two forms. `STORE` takes the messages for what they nearly always are, new and allowed, and fails as a whole
 //! where they are not: where somebody is no member, a conversation is closed, has changed since the statement looked, or a
-//! message was there before. Only then [`JUDGE`] goes through them one by one, at twice the price.
+//! message was there before. Only then `JUDGE` goes through them one by one, at twice the price.
 //!
 //! What is judged needs a statement before it, because it must see what the previous holder of the locks committed: LOCK
 //! only locks the batch's conversations in id order. READ COMMITTED gives each statement its own snapshot; in one
