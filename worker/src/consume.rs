@@ -119,9 +119,9 @@ impl Pump {
     /// Until the next try makes sense.
     async fn wait(&self, backoff: &mut Backoff) {
         self.stop.sleep(backoff.next()).await;
-        if self.shared.bus.state() == BusState::Away {
+        let mut status = self.shared.bus.watch();
+        if status.borrow().state == BusState::Away {
             backoff.reset();
-            let mut status = self.shared.bus.watch();
             tokio::select! {
                 _ = status.wait_for(|status| status.state != BusState::Away) => {}
                 () = self.stop.stopped() => {}

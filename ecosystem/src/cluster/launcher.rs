@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use shared::{clock, lifecycle::Stop};
 use socket2::SockRef;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,8 +65,6 @@ pub struct Launcher {
     events: mpsc::Sender<Event>,
     queue: mpsc::Receiver<Event>,
     lives: u64,
-    /// Lives that have been ready once.
-    served: BTreeSet<u64>,
     /// All were ready once: from then on nothing that a process does ends the launcher.
     pub(super) is_up: bool,
 }
@@ -75,7 +73,7 @@ impl Launcher {
     pub fn new(order: Order) -> Self {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
         let (members, reload, report) = (BTreeMap::new(), None, None);
-        Self { order, members, reload, report, events, queue, lives: 0, served: BTreeSet::new(), is_up: false }
+        Self { order, members, reload, report, events, queue, lives: 0, is_up: false }
     }
 
     /// Until the soft stop, or until it is clear that a start is in vain. `up` is called once, when all are ready. At the
@@ -162,8 +160,7 @@ impl Launcher {
             _ if !member.is_living(life) => {}
             Word::Probe(address) => member.hear_probe(address),
             Word::Ready => {
-                member.hear(State::Ready, None);
-                let is_first = self.served.insert(life);
+                let is_first = member.is_ready_first();
                 if self.is_up {
                     let pid = member.entry(&name).pid;
                     match is_first {
@@ -173,10 +170,7 @@ impl Launcher {
                 }
             }
             Word::NotReady(why) => member.hear(State::NotReady, Some(why)),
-            Word::Ended(end) => {
-                self.served.remove(&life);
-                self.ended(&name, &without_guess(end))?;
-            }
+            Word::Ended(end) => self.ended(&name, &end)?,
         }
         Ok(())
     }
@@ -202,13 +196,7 @@ impl Launcher {
 
     fn start_again(&mut self, name: &str, end: &End) {
         let Some(member) = self.members.get_mut(name) else { return };
-        // For `status`: a log line has its own time.
-        let dated = End {
-            status: format!("{} at {}", end.status, clock::text(clock::now())),
-            code: end.code,
-            words: end.words.clone(),
-        };
-        let pause = member.ended(&dated);
+        let pause = member.ended(end);
         let pause_ms = pause.as_millis() as u64;
         tracing::error!(child = name, why = end.words(), pause_ms, "a process ended unasked; it is started again");
         let (events, name) = (self.events.clone(), name.to_owned());
@@ -296,24 +284,5 @@ impl Launcher {
             tracing::warn!(error = format!("{error:#}"), "`rookery status` will not see how the processes are");
         }
         processes
-    }
-}
-
-/// What a process said last may be a reason only where it ended by itself: a signal came from outside.
-fn without_guess(end: End) -> End {
-    let words = end.words.filter(|_| end.code.is_some()).map(|words| format!("last line: {words}"));
-    End { words, ..end }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signal_is_no_reason_to_blame_the_last_line_of_the_log() {
-        let end = |status: &str, code| End { status: status.into(), code, words: Some("a gateway has died".into()) };
-        assert_eq!(without_guess(end("signal: 9 (SIGKILL)", None)).words(), "signal: 9 (SIGKILL)");
-        let ended = without_guess(end("exit status: 1", Some(1))).words();
-        assert_eq!(ended, "exit status: 1: last line: a gateway has died");
     }
 }

@@ -49,6 +49,8 @@ pub struct Life {
     pid: Option<u32>,
     since: u64,
     born: Instant,
+    /// Has been ready before.
+    served: bool,
     orders: mpsc::UnboundedSender<Signal>,
 }
 
@@ -72,13 +74,25 @@ pub struct End {
     /// `exit status: 1`, `signal: 9 (SIGKILL)`.
     pub status: String,
     pub code: Option<i32>,
-    /// Its last complaint.
+    /// The last line of its log.
     pub words: Option<String>,
 }
 
 impl End {
     pub fn words(&self) -> String {
-        self.words.as_ref().map_or_else(|| self.status.clone(), |words| format!("{}: {words}", self.status))
+        self.with_last_line(&self.status)
+    }
+
+    fn words_at(&self, time: &str) -> String {
+        self.with_last_line(&format!("{} at {time}", self.status))
+    }
+
+    /// What a process said last may be a reason only where it ended by itself: a signal came from outside.
+    fn with_last_line(&self, end: &str) -> String {
+        match (self.code, &self.words) {
+            (Some(_), Some(words)) => format!("{end}: last line: {words}"),
+            _ => end.to_owned(),
+        }
     }
 }
 
@@ -109,8 +123,14 @@ impl Member {
     ) -> Result<()> {
         let child = blueprint.spawn(self.role, name, self.slot)?;
         let (orders, taken) = mpsc::unbounded_channel();
-        self.life =
-            Some(Life { number, pid: child.id(), since: clock::unix_seconds(), born: clock::monotonic(), orders });
+        self.life = Some(Life {
+            number,
+            pid: child.id(),
+            since: clock::unix_seconds(),
+            born: clock::monotonic(),
+            served: false,
+            orders,
+        });
         (self.state, self.why, self.probe) = (State::Starting, None, None);
         tokio::spawn(live(
             child,
@@ -135,11 +155,18 @@ impl Member {
         }
     }
 
+    /// It serves. True: for the first time in this life.
+    pub fn is_ready_first(&mut self) -> bool {
+        self.hear(State::Ready, None);
+        self.life.as_mut().is_some_and(|life| !std::mem::replace(&mut life.served, true))
+    }
+
     /// Its process has ended unasked. How long until the next one.
     pub fn ended(&mut self, end: &End) -> Duration {
         let lived = self.life.take().map_or(Duration::ZERO, |life| life.born.elapsed());
         (self.state, self.why, self.probe) = (State::Dead, None, None);
-        self.last_end = Some(end.words());
+        // For `status`: a log line has its own time.
+        self.last_end = Some(end.words_at(&clock::text(clock::now())));
         self.restarts += 1;
         let pause = if lived >= STEADY { PAUSE_SHORTEST } else { self.pause };
         self.pause = (pause * 2).min(PAUSE_LONGEST);
@@ -249,10 +276,18 @@ mod tests {
         let pauses: Vec<u128> = (0..9).map(|_| member.ended(&end).as_millis()).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         let entry = member.entry("gateway-1");
-        assert_eq!(
-            (entry.restarts, entry.state, entry.last_end.as_deref()),
-            (9, State::Dead, Some("signal: 9 (SIGKILL)"))
-        );
+        assert_eq!((entry.restarts, entry.state), (9, State::Dead));
+        let last_end = entry.last_end.unwrap();
+        assert!(last_end.starts_with("signal: 9 (SIGKILL) at 20") && last_end.ends_with('Z'), "{last_end}");
+    }
+
+    #[test]
+    fn a_signal_is_no_reason_to_blame_the_last_line_of_the_log() {
+        let end = |status: &str, code| End { status: status.into(), code, words: Some("a gateway has died".into()) };
+        assert_eq!(end("signal: 9 (SIGKILL)", None).words(), "signal: 9 (SIGKILL)");
+        let ended = end("exit status: 1", Some(1));
+        assert_eq!(ended.words(), "exit status: 1: last line: a gateway has died");
+        assert_eq!(ended.words_at("noon"), "exit status: 1 at noon: last line: a gateway has died");
     }
 
     #[test]

@@ -116,15 +116,13 @@ impl Process {
     /// many to do it. False: told to stop before.
     pub async fn wait_for_schema(&self) -> Result<bool> {
         let mut backoff = Backoff::default();
-        let mut terms = None;
         loop {
-            match self.look(&mut terms).await {
-                Ok(true) => {
-                    let terms = terms.expect("cannot fail because it has just been agreed on");
-                    tokio::spawn(hold(self.routing.clone(), terms, self.stop.clone()));
+            match self.look().await {
+                Ok(Some(terms)) => {
+                    tokio::spawn(hold(self.routing.clone(), terms));
                     return Ok(true);
                 }
-                Ok(false) => {}
+                Ok(None) => {}
                 // The readiness tells it.
                 Err(StoreError::Unavailable(why)) => tracing::debug!(why, "the schema cannot be looked at"),
                 Err(error) => {
@@ -142,18 +140,19 @@ impl Process {
         }
     }
 
-    async fn look(&self, terms: &mut Option<[Term; 2]>) -> Result<bool, StoreError> {
+    /// What this process and the others have agreed on; none where it cannot begin yet.
+    async fn look(&self) -> Result<Option<[Term; 2]>, StoreError> {
         if !self.look_at_schema().await? {
-            return Ok(false);
+            return Ok(None);
         }
-        let ours = terms::terms(&self.store, self.config.worker.partitions).await?;
+        let terms = terms::terms(&self.store, self.config.worker.partitions).await?;
         // The readiness tells what is away.
-        let Ok(differ) = self.routing.agree(&ours).await else { return Ok(false) };
-        *terms = Some(ours);
-        if !differ.is_empty() {
-            self.readiness.waits_for("the cluster", disagreement(&differ));
+        let Ok(differ) = self.routing.agree(&terms).await else { return Ok(None) };
+        if differ.is_empty() {
+            return Ok(Some(terms));
         }
-        Ok(differ.is_empty())
+        self.readiness.waits_for("the cluster", disagreement(&differ));
+        Ok(None)
     }
 
     /// False: it has not had all the steps yet that this program knows.
@@ -177,12 +176,12 @@ fn disagreement(settings: &[&str]) -> String {
     )
 }
 
-/// As long as this process runs, no other comes that would work on something else. Who differs only now did not come
-/// through here: Redis was empty, or somebody has put another database in the place of ours.
-async fn hold(routing: Arc<dyn Routing>, terms: [Term; 2], stop: Stop) {
+/// To the very end, the drain included: as long as this process works, no other begins that would work on something else.
+/// Who differs only now came while Redis was empty.
+async fn hold(routing: Arc<dyn Routing>, terms: [Term; 2]) {
     let mut told = false;
-    while !stop.is_stopped() {
-        stop.sleep(TERMS_HOLD / 3).await;
+    loop {
+        tokio::time::sleep(TERMS_HOLD / 3).await;
         if let Ok(differ) = routing.agree(&terms).await {
             if !differ.is_empty() && !told {
                 tracing::error!(

@@ -24,7 +24,7 @@ use shared::store::Store;
 use std::time::Duration;
 
 const BATCHES: [usize; 3] = [64, 256, 1_024];
-/// Of the appending connections (`SEQUENCERS` of each worker).
+/// That append: one in each worker (`SEQUENCERS`).
 const CONNECTIONS: [usize; 2] = [1, 2];
 const LOCK: i64 = 0x6c6f_6164_7465_7374;
 const SCHEMA: &str = "loadtest_limit";

@@ -23,6 +23,7 @@ use crate::{
     wire::{self, MESSAGE_MAX},
 };
 use consume::{Commands, Events};
+pub use dial::Address;
 use dial::Dial;
 use futures_util::future::{self, BoxFuture};
 use lapin::{BasicProperties, Channel};

@@ -1,6 +1,6 @@
 //! What all processes of a cluster must have alike: those who differ would lose each other's work without a word. A worker
 //! on another database stores there what the gateways then answer; commands in partitions that no worker knows wait for
-//! nobody.
+//! nobody. A copy of the database server's files passes for the original: give it another `CLUSTER_NAME`.
 
 use crate::store::{Store, StoreError};
 use std::time::Duration;

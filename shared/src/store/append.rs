@@ -189,9 +189,11 @@ impl Appender {
     pub async fn connect(store: &Store) -> Result<Self> {
         let session = store.session("rookery sequencer").await?;
         let client = &session.client;
-        // One plan for any batch, made for index access even while the tables are still tiny and unanalysed.
+        // Plans for index access, even while the tables are still tiny and unanalysed.
         client
-            .batch_execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_mergejoin = off; SET enable_memoize = off; SET jit = off")
+            .batch_execute(
+                "SET enable_seqscan = off; SET enable_mergejoin = off; SET enable_memoize = off; SET jit = off",
+            )
             .await?;
         let prepare = |sql| client.prepare(sql);
         let (lock, store, judge, mark) =
@@ -245,18 +247,20 @@ impl Appender {
     ) -> Result<(Vec<Appended>, Vec<Option<Marked>>)> {
         let client = &self.session.client;
         let heads = Heads::of(messages);
-        let mut conversations: Vec<Uuid> =
-            heads.id.iter().copied().chain(marks.iter().map(|m| m.conversation.0)).collect();
-        conversations.sort_unstable();
-        conversations.dedup();
-        let ord: Vec<i32> = (0..messages.len() as i32).collect();
+        let ord: Vec<i32>;
+        let number = match form {
+            Form::Store => &heads.n,
+            Form::Judge => {
+                ord = (0..messages.len() as i32).collect();
+                &ord
+            }
+        };
         let columns = Columns::of(messages);
         let marked = MarkColumns::of(marks);
         let appended = async {
             if messages.is_empty() {
                 return Ok(vec![]);
             }
-            let number = if form == Form::Store { &heads.n } else { &ord };
             let mut values: Vec<&(dyn ToSql + Sync)> = vec![number];
             values.extend(columns.values());
             values.extend([&book.outbox as &(dyn ToSql + Sync), &book.worker, &book.handed_on]);
@@ -277,9 +281,13 @@ impl Appender {
                 .await
         };
         if form == Form::Store && marks.is_empty() {
-            // A statement alone is a transaction.
+            // A statement alone is a transaction, and its rows end only with ReadyForQuery, which follows the commit.
             return Ok((heads.appended(messages, &appended.await?)?, vec![]));
         }
+        let mut conversations: Vec<Uuid> =
+            heads.id.iter().copied().chain(marks.iter().map(|m| m.conversation.0)).collect();
+        conversations.sort_unstable();
+        conversations.dedup();
         // join polls in order, so all five are in the connection's queue before the first answer: one flush.
         let (begin, locked, marked, appended, commit) = future::join5(
             client.batch_execute("BEGIN"),

@@ -22,7 +22,8 @@ impl Store {
         Ok(())
     }
 
-    /// Which database this is: of which server, and where in it. A copy is another one; a failover changes nothing.
+    /// Which database this is: of which server, and where in it. What was restored from a dump is another one; a copy of the
+    /// server's files is the same, because a failover leads to just that.
     pub async fn get_identity(&self) -> Result<String> {
         let sql = "SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
                        (SELECT oid FROM pg_database WHERE datname = current_database()), current_schema())";

@@ -1,7 +1,9 @@
 //! The first words of AMQP 0-9-1 with a broker, up to the open virtual host: its version and whether it lets us in. By
 //! hand, because the bus would make queues, and says in the log only why it is refused.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use shared::bus::rabbit::Address;
+use shared::config::Secret;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -30,8 +32,8 @@ pub struct Greeting {
 }
 
 /// Blocks for a few seconds at most.
-pub fn greet(url: &str) -> Result<Greeting> {
-    let address = Address::of(url)?;
+pub fn greet(url: &Secret) -> Result<Greeting> {
+    let address = Address::of(url).map_err(|why| anyhow!(why))?;
     let (host, port) = (address.host.as_str(), address.port);
     let mut found = (host, port).to_socket_addrs().with_context(|| format!("cannot find {host}"))?;
     let found = found.next().with_context(|| format!("{host} has no address"))?;
@@ -120,64 +122,9 @@ fn version(start: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(text).into_owned())
 }
 
-/// Where, and as whom.
-#[derive(Debug, PartialEq)]
-struct Address {
-    tls: bool,
-    user: String,
-    password: String,
-    host: String,
-    port: u16,
-    vhost: String,
-}
-
-impl Address {
-    fn of(url: &str) -> Result<Self> {
-        let (scheme, rest) = url.split_once("://").context("it is no address")?;
-        let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, place) = authority.rsplit_once('@').unwrap_or(("guest:guest", authority));
-        let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        let tls = scheme == "amqps";
-        let usual = if tls { 5671 } else { 5672 };
-        let (host, port) = match place.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
-            Some((host, port)) => (host, port.parse().ok().context("its port is no number")?),
-            None => (place, usual),
-        };
-        let vhost = if path.is_empty() { "/".to_owned() } else { decoded(path) };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { tls, user: decoded(user), password: decoded(password), host, port, vhost })
-    }
-}
-
-/// `%2f` and the like as what they stand for.
-fn decoded(text: &str) -> String {
-    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
-    while let Some((first, more)) = rest.split_first() {
-        let hex = more.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = hex.filter(|_| *first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        out.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &more[2..] } else { more };
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_taken_apart() {
-        let address = |url| {
-            let Address { tls, user, password, host, port, vhost } = Address::of(url).unwrap();
-            format!("{tls} {user} {password} {host} {port} {vhost}")
-        };
-        assert_eq!(address("amqp://rabbit"), "false guest guest rabbit 5672 /");
-        assert_eq!(address("amqp://u:p%40%5b@[fd00::5]/a%2Fb?heartbeat=9"), "false u p@[ fd00::5 5672 a/b");
-        assert_eq!(address("amqps://u@10.0.0.1:99/%2f"), "true u  10.0.0.1 99 /");
-        let wrong = Address::of("amqp://u:canary@host:port").unwrap_err();
-        assert!(!format!("{wrong:#}").contains("canary"), "{wrong:#}");
-    }
 
     #[test]
     fn a_broker_says_its_version_or_nothing() {

@@ -3,7 +3,7 @@
 
 use super::{Finding, Level, amqp};
 use anyhow::{Context, Result};
-use shared::config::{ClusterConfig, Config};
+use shared::config::{ClusterConfig, Config, Secret};
 use shared::routing::Routing;
 use shared::routing::redis::RedisRouting;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub fn look(config: &Config) -> Result<Vec<Finding>> {
         findings.push(runtime.block_on(redis(&config.cluster)));
     }
     if let Some(url) = &config.cluster.amqp {
-        findings.push(rabbitmq(url.expose()));
+        findings.push(rabbitmq(url));
     }
     Ok(findings)
 }
@@ -37,7 +37,7 @@ async fn redis(config: &ClusterConfig) -> Finding {
     }
 }
 
-fn rabbitmq(url: &str) -> Finding {
+fn rabbitmq(url: &Secret) -> Finding {
     match amqp::greet(url) {
         Ok(amqp::Greeting { version, is_in: true }) => {
             Finding::new(Level::Ok, "rabbitmq", format!("AMQP_URL: version {version}, lets us in"))

@@ -33,7 +33,7 @@ pub fn run(arguments: &cli::Up, scene: &Scene, claim: &mut Claim) -> Result<()> 
     let made = engines.settings();
     made.iter().for_each(|(name, value)| settings.set(name, value));
     let config = read_config(&settings)?;
-    let fixed = Fixed::new(&config, scene, arguments.port, &made);
+    let fixed = Fixed::new(&config, scene, arguments.port, made);
 
     // One thread, this one: see `launcher`.
     let runtime =
@@ -41,7 +41,7 @@ pub fn run(arguments: &cli::Up, scene: &Scene, claim: &mut Claim) -> Result<()> 
     let (stop, engines) = (Stop::default(), Arc::new(engines));
     let ended = runtime.block_on(async {
         tokio::spawn(listen(&stop)?);
-        let ended = launch(&config, size, (made, fixed), &stop, engines.clone(), scene, claim).await;
+        let ended = launch(&config, size, fixed, &stop, engines.clone(), scene, claim).await;
         // Not on this thread, which has to hear a second signal meanwhile.
         let ending = tokio::task::spawn_blocking(move || drop(engines));
         tokio::select! {
@@ -61,7 +61,7 @@ pub fn run(arguments: &cli::Up, scene: &Scene, claim: &mut Claim) -> Result<()> 
 async fn launch(
     config: &Config,
     size: Size,
-    (made, fixed): (Vec<(String, String)>, Fixed),
+    fixed: Fixed,
     stop: &Stop,
     engines: Arc<Engines>,
     scene: &Scene,
@@ -76,7 +76,7 @@ async fn launch(
     let blueprint = Blueprint {
         program: scene.surroundings.program.clone(),
         listener: listener.into_std().context("cannot share the port")?,
-        environment: made,
+        environment: fixed.made.clone(),
         secrets: vec![("JWT_SECRET".to_owned(), config.auth.secret.expose().to_owned())],
         logs: scene.logs.clone(),
         probe_port: config.cluster.probe.port(),

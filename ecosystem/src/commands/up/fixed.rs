@@ -14,14 +14,14 @@ pub struct Fixed {
     scene: Scene,
     port: Option<u16>,
     /// What the launcher has made for its processes.
-    made: Vec<(String, String)>,
+    pub(super) made: Vec<(String, String)>,
 }
 
 impl Fixed {
     /// `config` is what the processes were started with; `port` and `made` go over the settings.
-    pub fn new(config: &Config, scene: &Scene, port: Option<u16>, made: &[(String, String)]) -> Self {
+    pub fn new(config: &Config, scene: &Scene, port: Option<u16>, made: Vec<(String, String)>) -> Self {
         let values = values(config, scene.surroundings.settings.get("LOG_DIR"));
-        Self { values, scene: scene.clone(), port, made: made.to_vec() }
+        Self { values, scene: scene.clone(), port, made }
     }
 
     /// Whether new processes would be told the same. What else is wrong with the settings they say themselves.

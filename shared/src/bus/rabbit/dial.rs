@@ -3,7 +3,11 @@
 //! socket below it is kept at hand.
 
 use crate::config::Secret;
-use lapin::{Connection, ConnectionProperties, Error, tcp::AsyncTcpStream, uri::AMQPScheme, uri::AMQPUri};
+use lapin::{
+    Connection, ConnectionProperties, Error,
+    tcp::AsyncTcpStream,
+    uri::{AMQPScheme, AMQPUri, AMQPUserInfo},
+};
 use socket2::SockRef;
 use std::{
     io,
@@ -29,16 +33,7 @@ pub(super) struct Dial {
 impl Dial {
     /// `name` is what operators see in the broker's list of connections. An error says what is wrong with the address.
     pub fn new(url: &Secret, heartbeat: Duration, name: &str) -> Result<Self, String> {
-        let url = url.expose();
-        let mut uri: AMQPUri = url.parse().map_err(|error: String| error.replace(url, "(secret)"))?;
-        // The driver's parser would take its default, localhost, for it.
-        if let Some(address) = ipv6_host(url) {
-            address.clone_into(&mut uri.authority.host);
-        }
-        // By the letter of the scheme `amqp://host/` names the host without a name, which nobody means.
-        if uri.vhost.is_empty() {
-            "/".clone_into(&mut uri.vhost);
-        }
+        let mut uri = uri_of(url)?;
         uri.query.heartbeat = Some(heartbeat.as_secs().clamp(1, u64::from(u16::MAX)) as u16);
         uri.query.frame_max.get_or_insert(FRAME_MAX);
         Ok(Self { uri, name: format!("{name} {}", std::process::id()) })
@@ -78,6 +73,40 @@ impl Dial {
             .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
         Ok((connection, cutting.keep()))
     }
+}
+
+/// Where a broker is, and as whom one comes to it.
+pub struct Address {
+    pub tls: bool,
+    pub user: String,
+    pub password: String,
+    pub host: String,
+    pub port: u16,
+    pub vhost: String,
+}
+
+impl Address {
+    /// An error says what is wrong with the address, without its password.
+    pub fn of(url: &Secret) -> Result<Self, String> {
+        let AMQPUri { scheme, authority, vhost, .. } = uri_of(url)?;
+        let AMQPUserInfo { username: user, password } = authority.userinfo;
+        let tls = matches!(scheme, AMQPScheme::AMQPS);
+        Ok(Self { tls, user, password, host: authority.host, port: authority.port, vhost })
+    }
+}
+
+fn uri_of(url: &Secret) -> Result<AMQPUri, String> {
+    let url = url.expose();
+    let mut uri: AMQPUri = url.parse().map_err(|error: String| error.replace(url, "(secret)"))?;
+    // The driver's parser would take its default, localhost, for it.
+    if let Some(address) = ipv6_host(url) {
+        address.clone_into(&mut uri.authority.host);
+    }
+    // By the letter of the scheme `amqp://host/` names the host without a name, which nobody means.
+    if uri.vhost.is_empty() {
+        "/".clone_into(&mut uri.vhost);
+    }
+    Ok(uri)
 }
 
 /// `[…]` where a host stands, without the brackets.
@@ -142,7 +171,8 @@ mod tests {
             assert_eq!((uri.authority.host.as_str(), uri.authority.port, uri.vhost.as_str()), (host, port, vhost));
             assert_eq!(uri.query.heartbeat, Some(3), "ours, whatever the address says");
         }
-        assert_eq!(dial("amqps://u:p%40%5B@[fd00::5]").unwrap().uri.authority.userinfo.password, "p@[");
+        let Address { tls, user, password, .. } = Address::of(&Secret::new("amqps://u:p%40%5B@[fd00::5]")).unwrap();
+        assert_eq!((tls, user.as_str(), password.as_str()), (true, "u", "p@["));
     }
 
     #[test]

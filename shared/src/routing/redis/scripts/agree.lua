@@ -2,10 +2,8 @@
 -- settings in which somebody else has another value; if there are none, all of them hold on.
 local differ = {}
 for at = 3, #ARGV, 2 do
-  local key = prefix .. 'terms:' .. ARGV[at]
-  if redis.call('TYPE', key).ok ~= 'string' then redis.call('DEL', key) end
-  local others = redis.call('GET', key)
-  if others and others ~= ARGV[at + 1] then differ[#differ + 1] = ARGV[at] end
+  local others = text_of(prefix .. 'terms:' .. ARGV[at])
+  if others ~= '' and others ~= ARGV[at + 1] then differ[#differ + 1] = ARGV[at] end
 end
 if #differ > 0 then return differ end
 for at = 3, #ARGV, 2 do redis.call('SET', prefix .. 'terms:' .. ARGV[at], ARGV[at + 1], 'PX', ARGV[2]) end
