@@ -4,8 +4,8 @@
 //! Bounds: no answer is larger than a page of `sync`, so that it fits an outbox; of catching up, which everybody does at
 //! once after a gateway was lost, a few run at a time and the others wait in line.
 
-mod line;
 mod page;
+mod syncs;
 
 use crate::{
     refusal,
@@ -13,19 +13,14 @@ use crate::{
     rest::Page,
 };
 use bytes::Bytes;
-use line::Line;
 use page::{History, kept, raws};
 use shared::{
     domain::{ConversationId, MessageId, UserId},
     reply::Refusal,
-    store::{
-        Store,
-        conversations::ListedAt,
-        messages::Window,
-        sync::{SyncLimits, SyncRequest},
-    },
+    store::{Store, conversations::ListedAt, messages::Window, sync::SyncRequest},
     view,
 };
+use syncs::Syncs;
 
 #[derive(Debug)]
 pub enum Query {
@@ -40,12 +35,12 @@ pub enum Query {
 
 pub struct Queries {
     store: Store,
-    syncs: Line,
+    syncs: Syncs,
 }
 
 impl Queries {
     pub fn new(store: Store) -> Self {
-        Self { store, syncs: Line::default() }
+        Self { syncs: Syncs::new(store.clone()), store }
     }
 
     /// The answer's JSON.
@@ -70,10 +65,7 @@ impl Queries {
                 let members = self.store.list_members(user, conversation, after, limit).await;
                 members.map(|items| view::json(&people(items, limit, |member| member.user.id)))
             }
-            Query::Sync(request) => {
-                let _turn = self.syncs.wait().await?;
-                self.store.sync(user, &request, SyncLimits::default()).await.map(|answer| view::json(&answer))
-            }
+            Query::Sync(request) => return self.syncs.answer(user, request).await,
         };
         answer.map_err(refusal::of_store)
     }

@@ -2,6 +2,7 @@
 //!
 //! `heads` finds in one statement what has moved, `reading` reads only that, `page` cuts it to what fits an outbox. All
 //! statements of one answer see the same moment, so that the position an answer names is exactly what it holds.
+//! `unmoved` finds for many people at once for whom there is nothing to read.
 //!
 //! An answer is state: a message comes as it is now, with the `rev` of the last change it contains, and a change that
 //! the client will find in a message anyway, or may not see, comes as `none`, with its place only. What is applied by
@@ -12,11 +13,13 @@ mod heads;
 mod merge;
 mod page;
 mod reading;
+mod unmoved;
 
 pub use changes::changes_sql;
 pub use heads::heads_sql;
 pub use page::{SyncAnswer, SyncPage};
 pub use reading::{messages_sql, unread_sql};
+pub use unmoved::moved_sql;
 
 use super::{
     Result, Store,

@@ -80,7 +80,8 @@ async fn large() -> Large {
             "INSERT INTO conversations (id, kind, created_by, member_count) SELECT gen_random_uuid(), 'direct', gen_random_uuid(), 5
                 FROM generate_series(1, 20000);
              INSERT INTO members (conversation_id, user_id) SELECT c.id, gen_random_uuid()
-                FROM conversations c, generate_series(1, 5) WHERE c.kind = 'direct';",
+                FROM conversations c, generate_series(1, 5) WHERE c.kind = 'direct';
+             INSERT INTO user_streams (user_id) SELECT gen_random_uuid() FROM generate_series(1, 20000);",
         )
         .await
         .expect("strangers");
@@ -103,6 +104,16 @@ async fn everything_that_is_read_often_is_found_by_an_index() {
     let reads = explain(&world, &sync::heads_sql(), &[&ann.0, &ids, &with_marks]).await;
     by_index(&reads, "conversations", 200.0);
     by_index(&reads, "members", 400.0);
+
+    // A crowd: ten people with twenty positions each.
+    let (people, numbers) = (vec![ann.0; 10], (0..200_i64).map(|n| n / 20).collect::<Vec<_>>());
+    let (readers, marks) = (vec![ann.0; 200], (0..200).map(|n| (n % 2 == 0).then_some(0_i64)).collect::<Vec<_>>());
+    let crowd: [&(dyn ToSql + Sync); 8] =
+        [&people, &zeros[..10].to_vec(), &numbers, &readers, &ids, &zeros, &zeros, &marks];
+    let reads = explain(&world, &sync::moved_sql(), &crowd).await;
+    by_index(&reads, "conversations", 200.0);
+    by_index(&reads, "members", 400.0);
+    by_index(&reads, "user_streams", 10.0);
 
     // Of half of them one message is new, of the others nothing.
     let high: Vec<i64> = (0..200).map(|n| 99 + n % 2).collect();

@@ -1,7 +1,7 @@
 //! Catching up, case by case.
 
 use crate::{
-    client::{Client, list, number},
+    client::{self, Client, list, number},
     world::World,
 };
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use shared::{
 };
 
 async fn ask(world: &World, user: UserId, request: SyncRequest) -> Value {
-    let answer = world.store().sync(user, &request, SyncLimits::default()).await.expect("an answer");
+    let answer = client::sync(world, user, &request, SyncLimits::default()).await;
     serde_json::from_slice(&view::json(&answer)).expect("JSON")
 }
 

@@ -47,6 +47,12 @@ pub struct SyncPage {
     pub more: bool,
 }
 
+impl SyncPage {
+    pub(super) fn unmoved(epoch: String, urev: i64) -> Self {
+        Self { epoch, urev, user_changes: vec![], conversations: vec![], more: false }
+    }
+}
+
 #[derive(Serialize)]
 struct UserChangeView<'a> {
     urev: i64,
