@@ -11,6 +11,7 @@ pub mod epoch;
 pub mod hub;
 pub mod json;
 pub mod limits;
+mod pace;
 pub mod presence;
 pub mod queries;
 pub mod refusal;
@@ -95,8 +96,7 @@ impl Gateway {
 }
 
 fn start_shards(app: &Arc<App>) -> std::io::Result<Shards<Edge>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let count = if app.config.edge.shards == 0 { cores } else { app.config.edge.shards };
+    let count = if app.config.edge.shards == 0 { app.config.cores } else { app.config.edge.shards };
     let config = shard::Config {
         heartbeat: app.config.edge.heartbeat,
         outbox: OUTBOX_PER_SESSION_MAX,

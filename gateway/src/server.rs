@@ -4,6 +4,7 @@
 //! Bounds: connections, the size and number of headers (431), the time for them to be whole (then closed; an idle
 //! keep-alive connection is closed by the same clock), the time an answer may lie unread, and the time a stop may take.
 
+use crate::pace::give_way;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
@@ -87,6 +88,7 @@ pub async fn serve(listener: TcpListener, router: Router, config: Config, stop: 
         while config.shared && is_full() && !stop.is_cancelled() {
             stop.run_until_cancelled(tokio::time::sleep(FULL_PAUSE)).await;
         }
+        stop.run_until_cancelled(give_way()).await;
         let Some((socket, peer)) = accept(&listener, config.unread_time, &stop).await else { break };
         if is_full() {
             refused.increment(1);

@@ -16,6 +16,8 @@ pub struct Blueprint {
     pub listener: TcpListener,
     /// Over our own environment: where the services are.
     pub environment: Vec<(String, String)>,
+    /// Of the machine, for each gateway and for each worker.
+    pub cores: (usize, usize),
     /// For gateways only.
     pub secrets: Vec<(String, String)>,
     /// Each process has a directory of its name in it.
@@ -32,6 +34,8 @@ impl Blueprint {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let probe_port = if self.probe_port == 0 { 0 } else { self.probe_port.saturating_add(slot) };
         command.env("PROCESS_NAME", name).env("PROBE_PORT", probe_port.to_string());
+        let cores = if role == Role::Gateway { self.cores.0 } else { self.cores.1 };
+        command.env("CORES", cores.to_string());
         command.env("LOG_DIR", self.logs.join(name)).env("LOG_FORMAT", "json");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if role == Role::Gateway {

@@ -19,6 +19,7 @@ use shared::{
     telemetry,
 };
 use std::{sync::Arc, time::Duration};
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks at a schema that is not there yet: somebody is about to bring it.
@@ -46,12 +47,21 @@ pub fn run(
     }
     let config = read_config(role, launcher.is_some(), &surroundings.settings)?;
     let _telemetry = telemetry::start(&config.log).map_err(|error| BadConfiguration(vec![error]))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = runtime(config.cores)?;
     runtime.block_on(async {
         let stop = Stop::default();
         tokio::spawn(lifecycle::listen(stop.clone(), || {})?);
         work(Process::begin(config, launcher.is_some(), stop).await?).await
     })
+}
+
+/// For everything but sockets.
+pub fn runtime(cores: usize) -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores)
+        .enable_all()
+        .build()
+        .context("cannot start threads")
 }
 
 /// Everything that is missing or wrong, at once.

@@ -111,7 +111,7 @@ fn private_postgres(
 }
 
 fn serve(config: Config, claim: &mut Claim, scene: &Scene, database: String) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = crate::cluster::process::runtime(config.cores)?;
     runtime.block_on(async {
         let stop = Stop::default();
         tokio::spawn(listen(&stop)?);

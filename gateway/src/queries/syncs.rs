@@ -4,7 +4,7 @@
 //! A few rounds run at a time. Who comes meanwhile waits in line, and the next round takes as many of those as make one
 //! statement: alone, nobody waits; in a crowd, those who have missed nothing cost a tenth of a query each.
 
-use crate::refusal;
+use crate::{pace::give_way, refusal};
 use bytes::Bytes;
 use shared::{
     clock,
@@ -132,6 +132,7 @@ impl Drop for Rounds {
 impl Rounds {
     async fn run(mut self) {
         loop {
+            give_way().await;
             let Some(mut round) = lock(&self.line).next() else { break };
             if round.len() > 1 {
                 round = self.answer_unmoved(round).await;

@@ -11,6 +11,8 @@ use std::{net::IpAddr, time::Duration};
 
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What the process may count on, for its threads.
+    pub cores: usize,
     pub http: HttpConfig,
     pub auth: AuthConfig,
     pub limits: LimitConfig,
@@ -122,6 +124,7 @@ impl Config {
             http: http(reader),
             auth: auth(reader),
             limits: limits(reader),
+            cores: cores(reader),
             edge: edge(reader),
             store: store(reader),
             worker: WorkerConfig {
@@ -270,10 +273,20 @@ fn limits(reader: &mut Reader<'_>) -> LimitConfig {
     }
 }
 
+fn cores(reader: &mut Reader<'_>) -> usize {
+    let meaning =
+        "Cores that one process may count on, for its threads; 0 is all, under `rookery up --cluster` its share";
+    match reader.number(setting("CORES", "0", meaning), 0..=256) {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        given => given as usize,
+    }
+}
+
 fn edge(reader: &mut Reader<'_>) -> EdgeConfig {
     let seconds = Duration::from_secs;
     EdgeConfig {
-        shards: reader.number(setting("SHARDS", "0", "Threads that hold sockets; 0 is one per core"), 0..=256) as usize,
+        shards: reader.number(setting("SHARDS", "0", "Threads that hold sockets; 0 is one for each of CORES"), 0..=256)
+            as usize,
         heartbeat: seconds(
             reader.number(setting("HEARTBEAT_SECONDS", "25", "Ping and heartbeat of an idle socket"), 1..=600),
         ),

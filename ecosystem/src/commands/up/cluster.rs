@@ -9,6 +9,7 @@ use crate::cluster::launcher::{Launcher, Order, Size};
 use crate::cluster::port::BACKLOG;
 use crate::cluster::processes::{Board, Processes};
 use crate::commands::read_config;
+use crate::config::is_given;
 use crate::data_dir::Claim;
 use crate::{cli, say};
 use anyhow::{Context, Result};
@@ -77,6 +78,7 @@ async fn launch(
         program: scene.surroundings.program.clone(),
         listener: listener.into_std().context("cannot share the port")?,
         environment: fixed.made.clone(),
+        cores: shares(config, size, scene),
         secrets: vec![("JWT_SECRET".to_owned(), config.auth.secret.expose().to_owned())],
         logs: scene.logs.clone(),
         probe_port: config.cluster.probe.port(),
@@ -101,6 +103,14 @@ async fn launch(
 fn connections(config: &Config, size: Size) -> u32 {
     let (pool, sequencers) = (config.store.pool as u32, config.worker.sequencers as u32);
     2 * u32::from(size.gateways + size.workers) * (pool + sequencers + CONNECTIONS_BESIDE)
+}
+
+/// Processes of a kind work at the same time: with threads for all cores each, they would wait for each other in the kernel.
+fn shares(config: &Config, size: Size, scene: &Scene) -> (usize, usize) {
+    match is_given(&scene.surroundings.settings, "CORES") {
+        true => (config.cores, config.cores),
+        false => (config.cores.div_ceil(size.gateways.into()), config.cores.div_ceil(size.workers.into())),
+    }
 }
 
 /// Once, here, before there is a process that needs the schema. False: told to stop while the database was away.

@@ -64,6 +64,7 @@ fn values(config: &Config, logs: Option<&str>) -> Vec<(&'static str, String)> {
     vec![
         ("HOST", config.http.host.to_string()),
         ("PORT", config.http.port.to_string()),
+        ("CORES", config.cores.to_string()),
         ("PARTITIONS", config.worker.partitions.to_string()),
         ("CLUSTER_NAME", config.cluster.name.clone()),
         ("DATABASE_URL", format!("{} {:?}", place(config.store.url.expose()), config.store.schema)),
