@@ -21,19 +21,23 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// At once, per gateway: enough to keep PostgreSQL busy, and few enough that whoever appends is one of few there, too.
 const ROUNDS: usize = 2;
+/// Of these, in the statement for many: it keeps one of PostgreSQL's cores busy by itself.
+const CROWDS: usize = 1;
 /// In line, at most: more than a gateway has sockets, each of which waits for one.
 const WAITING_MAX: usize = 20_000;
 /// Of one round, whatever they ask for: those of them who have missed something are read for one after the other.
 const PEOPLE_MAX: usize = 50;
 const RETRY_SECONDS: u32 = 2;
 
+#[derive(Clone)]
 pub struct Syncs {
     store: Store,
     line: Arc<Mutex<Line>>,
+    crowds: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -51,14 +55,14 @@ struct Waiting {
 
 impl Syncs {
     pub fn new(store: Store) -> Self {
-        Self { store, line: Arc::default() }
+        Self { store, line: Arc::default(), crowds: Arc::new(Semaphore::new(CROWDS)) }
     }
 
     /// The answer's JSON. Too many in line, or too long in it: nothing was done.
     pub async fn answer(&self, user: UserId, request: SyncRequest) -> Result<Bytes, Refusal> {
         let (answer, answered) = oneshot::channel();
         if lock(&self.line).join(Waiting { user, request, since: clock::monotonic(), answer })? {
-            tokio::spawn(Rounds { store: self.store.clone(), line: self.line.clone(), ended: false }.run());
+            tokio::spawn(Rounds { syncs: self.clone(), ended: false }.run());
         }
         let broken = |_| Refusal::new(Code::Internal, "something went wrong on our side");
         answered.await.unwrap_or_else(|lost| Err(broken(lost)))
@@ -115,8 +119,7 @@ fn overloaded() -> Refusal {
 
 /// One after the other, until nobody waits.
 struct Rounds {
-    store: Store,
-    line: Arc<Mutex<Line>>,
+    syncs: Syncs,
     ended: bool,
 }
 
@@ -124,7 +127,7 @@ impl Drop for Rounds {
     /// A panic, or the end of the process.
     fn drop(&mut self) {
         if !self.ended {
-            lock(&self.line).rounds -= 1;
+            lock(&self.syncs.line).rounds -= 1;
         }
     }
 }
@@ -133,7 +136,7 @@ impl Rounds {
     async fn run(mut self) {
         loop {
             give_way().await;
-            let Some(mut round) = lock(&self.line).next() else { break };
+            let Some(mut round) = lock(&self.syncs.line).next() else { break };
             if round.len() > 1 {
                 round = self.answer_unmoved(round).await;
             }
@@ -141,7 +144,7 @@ impl Rounds {
                 if waiting.since.elapsed() > COMMAND_DEADLINE {
                     waiting.end(Err(overloaded()));
                 } else if !waiting.answer.is_closed() {
-                    let answer = self.store.sync(waiting.user, &waiting.request, SyncLimits::default()).await;
+                    let answer = self.syncs.store.sync(waiting.user, &waiting.request, SyncLimits::default()).await;
                     waiting.end(answer.map(|answer| view::json(&answer)).map_err(refusal::of_store));
                 }
             }
@@ -152,7 +155,10 @@ impl Rounds {
     /// Those who have missed something, or of whom that could not be told.
     async fn answer_unmoved(&self, round: Vec<Waiting>) -> Vec<Waiting> {
         let asked: Vec<_> = round.iter().map(|waiting| (waiting.user, &waiting.request)).collect();
-        let answers = match self.store.list_unmoved(&asked).await {
+        let turn = self.syncs.crowds.acquire().await;
+        let answers = self.syncs.store.list_unmoved(&asked).await;
+        drop(turn);
+        let answers = match answers {
             Ok(answers) => answers,
             Err(error) => {
                 let refusal = refusal::of_store(error);
