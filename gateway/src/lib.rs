@@ -11,7 +11,6 @@ pub mod epoch;
 pub mod hub;
 pub mod json;
 pub mod limits;
-mod pace;
 pub mod presence;
 pub mod queries;
 pub mod refusal;

@@ -4,7 +4,8 @@
 //! Bounds: connections, the size and number of headers (431), the time for them to be whole (then closed; an idle
 //! keep-alive connection is closed by the same clock), the time an answer may lie unread, and the time a stop may take.
 
-use crate::pace::give_way;
+pub(crate) mod pace;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
@@ -13,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::{counter, gauge};
+use pace::give_way;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;

@@ -4,7 +4,7 @@
 //! A few rounds run at a time. Who comes meanwhile waits in line, and the next round takes as many of those as make one
 //! statement: alone, nobody waits; in a crowd, those who have missed nothing cost a tenth of a query each.
 
-use crate::{pace::give_way, refusal};
+use crate::{refusal, server::pace::give_way};
 use bytes::Bytes;
 use shared::{
     clock,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// A turn of everything that is ready takes less where there is time to spare.
 const BUSY: Duration = Duration::from_millis(1);
-/// Pauses, in turns that were too long; and the longest, so that even a process that is always busy gets on.
+/// A pause is so many times the turn that was too long; up to the longest, so that who is always busy gets on, too.
 const SHARE: u32 = 4;
 const LONGEST: Duration = Duration::from_millis(8);
 
