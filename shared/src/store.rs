@@ -7,6 +7,7 @@
 pub mod append;
 pub mod apply;
 pub mod audience;
+pub mod clean_up;
 pub mod conversations;
 mod dial;
 pub mod inspect;

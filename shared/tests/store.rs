@@ -4,6 +4,8 @@
 
 #[path = "store/append.rs"]
 mod append;
+#[path = "store/clean_up.rs"]
+mod clean_up;
 #[path = "store/client.rs"]
 mod client;
 #[path = "store/conversations.rs"]

@@ -2,6 +2,8 @@
 //! workers come, go, die and are stopped in their tracks, and what the others do about it.
 #![allow(clippy::unwrap_used)] // All of this file is a test; clippy knows only the functions marked as one.
 
+#[path = "it/clean_up.rs"]
+mod clean_up;
 #[path = "it/database.rs"]
 mod database;
 #[path = "it/gateway.rs"]

@@ -191,7 +191,7 @@ pub(super) async fn end_sessions(
 }
 
 /// The outbox row that closes sockets. No worker's yet: the next relay takes it.
-async fn append_ended(tx: &Transaction<'_>, sessions: &[SessionId]) -> Result<()> {
+pub(super) async fn append_ended(tx: &Transaction<'_>, sessions: &[SessionId]) -> Result<()> {
     if sessions.is_empty() {
         return Ok(());
     }
