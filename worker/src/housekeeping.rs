@@ -42,20 +42,18 @@ async fn sweep(shared: &Shared) {
 /// What is due. Where the database is away, or somebody else is at it, the next round sees to it.
 async fn clean_up(shared: &Shared, stop: &Stop) {
     let Ok(tasks) = shared.store.list_clean_ups().await else { return };
-    for (task, done_at) in tasks {
-        let now = clock::now();
-        if task.is_due(done_at, now) {
+    for (task, done_at, is_due) in tasks {
+        tell(task, done_at);
+        if is_due {
             clean_up_one(shared, stop, task).await;
-        } else {
-            tell(task, done_at);
         }
     }
 }
 
 async fn clean_up_one(shared: &Shared, stop: &Stop, task: CleanUp) {
-    let (now, mut all) = (clock::now(), 0);
+    let mut all = 0;
     while !stop.is_stopped() {
-        let cleaned = match shared.store.clean_up(task, now).await {
+        let cleaned = match shared.store.clean_up(task).await {
             Ok(cleaned) => cleaned,
             Err(error) => return tracing::warn!(task = task.name(), %error, "a clean-up failed; it is tried again"),
         };
@@ -66,7 +64,7 @@ async fn clean_up_one(shared: &Shared, stop: &Stop, task: CleanUp) {
         metrics::counter!("rookery_clean_up_rows_total", "task" => task.name()).increment(rows);
         all += rows;
         if matches!(cleaned, Cleaned::Done(_)) {
-            tell(task, now);
+            tell(task, clock::now());
             return tracing::info!(task = task.name(), rows = all, "cleaned up");
         }
         stop.sleep(STEP_PAUSE).await;

@@ -4,7 +4,10 @@
 //! A few rounds run at a time. Who comes meanwhile waits in line, and the next round takes as many of those as make one
 //! statement: alone, nobody waits; in a crowd, those who have missed nothing cost a tenth of a query each.
 
-use crate::{refusal, server::pace::give_way};
+use crate::{
+    refusal::{self, in_time},
+    server::pace::give_way,
+};
 use bytes::Bytes;
 use shared::{
     clock,
@@ -144,24 +147,30 @@ impl Rounds {
                 if waiting.since.elapsed() > COMMAND_DEADLINE {
                     waiting.end(Err(overloaded()));
                 } else if !waiting.answer.is_closed() {
-                    let answer = self.syncs.store.sync(waiting.user, &waiting.request, SyncLimits::default()).await;
-                    waiting.end(answer.map(|answer| view::json(&answer)).map_err(refusal::of_store));
+                    let answer = self.read(waiting.user, &waiting.request).await;
+                    waiting.end(answer);
                 }
             }
         }
         self.ended = true;
     }
 
+    /// Whoever asked may have given up: what does not come in time is given up here, too, or it would hold up the others.
+    async fn read(&self, user: UserId, request: &SyncRequest) -> Result<Bytes, Refusal> {
+        let read = self.syncs.store.sync(user, request, SyncLimits::default());
+        in_time(async { read.await.map(|answer| view::json(&answer)).map_err(refusal::of_store) }).await
+    }
+
     /// Those who have missed something, or of whom that could not be told.
     async fn answer_unmoved(&self, round: Vec<Waiting>) -> Vec<Waiting> {
         let asked: Vec<_> = round.iter().map(|waiting| (waiting.user, &waiting.request)).collect();
         let turn = self.syncs.crowds.acquire().await;
-        let answers = self.syncs.store.list_unmoved(&asked).await;
+        let found = self.syncs.store.list_unmoved(&asked);
+        let answers = in_time(async { found.await.map_err(refusal::of_store) }).await;
         drop(turn);
         let answers = match answers {
             Ok(answers) => answers,
-            Err(error) => {
-                let refusal = refusal::of_store(error);
+            Err(refusal) => {
                 round.into_iter().for_each(|waiting| waiting.end(Err(refusal.clone())));
                 return vec![];
             }

@@ -4,9 +4,9 @@ use chrono::{DateTime, Datelike, Days, NaiveTime, Utc, Weekday};
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// A session whose refresh token was not used for so long is ended.
+/// A session whose refresh token was not used for so long is ended, unless that is still good.
 pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(30 * DAY.as_secs());
-/// A session that has ended, and its tokens, are kept so long: who looks into a theft needs them.
+/// A session that has ended is kept so long, for whoever looks into a theft; its tokens until they expire.
 pub const ENDED_SESSION_KEPT: Duration = Duration::from_secs(60 * DAY.as_secs());
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

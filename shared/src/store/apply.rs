@@ -197,12 +197,12 @@ impl ApplyTx<'_> {
 impl Store {
     /// Forgets replies of commands that no copy can come of any more. Returns how many.
     pub async fn delete_executed(&self, older_than_seconds: f64) -> Result<u64> {
-        let sql = "DELETE FROM executed WHERE at < clock_timestamp() - make_interval(secs => $1)";
+        let sql = "DELETE FROM executed WHERE at < statement_timestamp() - make_interval(secs => $1)";
         Ok(self.client().await?.execute(sql, &[&older_than_seconds]).await?)
     }
 
     pub async fn delete_user_changes(&self, older_than_seconds: f64) -> Result<u64> {
-        let sql = "DELETE FROM user_changes WHERE at < clock_timestamp() - make_interval(secs => $1)";
+        let sql = "DELETE FROM user_changes WHERE at < statement_timestamp() - make_interval(secs => $1)";
         Ok(self.client().await?.execute(sql, &[&older_than_seconds]).await?)
     }
 }

@@ -9,7 +9,6 @@ use crate::cluster::launcher::{Launcher, Order, Size};
 use crate::cluster::port::BACKLOG;
 use crate::cluster::processes::{Board, Processes};
 use crate::commands::read_config;
-use crate::config::is_given;
 use crate::data_dir::Claim;
 use crate::{cli, say};
 use anyhow::{Context, Result};
@@ -23,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Of one process to PostgreSQL beside its pool and its sequencers: locks, and a little room.
 const CONNECTIONS_BESIDE: u32 = 4;
+/// What the setting takes at most.
+const CORES_MAX: usize = 256;
 /// From one word to the next about a database that is away.
 const REMIND: Duration = Duration::from_secs(10);
 
@@ -107,10 +108,10 @@ fn connections(config: &Config, size: Size) -> u32 {
 
 /// Processes of a kind work at the same time: with threads for all cores each, they would wait for each other in the kernel.
 fn shares(config: &Config, size: Size, scene: &Scene) -> (usize, usize) {
-    match is_given(&scene.surroundings.settings, "CORES") {
-        true => (config.cores, config.cores),
-        false => (config.cores.div_ceil(size.gateways.into()), config.cores.div_ceil(size.workers.into())),
-    }
+    let given = scene.surroundings.settings.get("CORES").is_some_and(|cores| cores != "0");
+    let share =
+        |processes: u16| if given { config.cores } else { config.cores.div_ceil(processes.into()).min(CORES_MAX) };
+    (share(size.gateways), share(size.workers))
 }
 
 /// Once, here, before there is a process that needs the schema. False: told to stop while the database was away.
